@@ -1,0 +1,113 @@
+// Package provision decides what each machine boots. It opens no socket: the
+// services of netboot ask it, the commands act through it.
+package provision
+
+import (
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// A Release is an installer medium that a family has recognised.
+type Release struct {
+	Family  string // "esxi"
+	OS      string // xCAT's name: esxi8.0.2
+	Version string // 8.0.2
+	Detail  string // update release, as xCAT's copycds -s appends it; may be empty
+	Build   string // 22380479; may be empty
+	Arch    string // x86_64, aarch64
+	Title   string // for the operator: "VMware ESXi 8.0.2 build 22380479"
+	Modules []Module
+	Images  []ImageSpec // osimages that copycds defines
+}
+
+// A Module is a file that a medium's own boot configuration names. Name is
+// its path in the medium as the configuration spells it, without leading
+// slash; Size is in bytes.
+type Module struct {
+	Name string
+	Size int64
+}
+
+// An ImageSpec is an osimage to define for a release, less what follows from
+// the release itself (osvers, osarch, osdistroname).
+type ImageSpec struct {
+	Mode    nodedb.Mode // provmethod: install or netboot
+	Profile string      // base, hypervisor
+	OSName  string      // ESXi, Linux
+}
+
+// A Boot is one node's boot as a family renders it. Everything a family may
+// put in a file is here, so that rendering needs neither socket nor clock.
+type Boot struct {
+	Snap    *nodedb.Snapshot
+	Node    *nodedb.Node
+	Image   *nodedb.Image // nil where nodeset was told os, arch and profile
+	Mode    nodedb.Mode   // install or netboot
+	OS      string
+	Arch    string
+	Profile string
+
+	Server   netip.Addr // our address as the node reaches us
+	Base     string     // "http://10.1.0.1" or with ":port"; no slash at the end
+	Tree     fs.FS      // the install tree
+	TreePath string     // its path below Base: "install/esxi8.0.2/x86_64"
+	Token    string     // of the attempt; "" renders the word TOKEN
+
+	Firmware netboot.Firmware // of the machine that asks; unknown renders for BIOS
+	HTTPBoot bool
+	MAC      net.HardwareAddr // the interface that boots
+}
+
+// URL is the address of a file made for this node's boot ("boot.cfg").
+func (b *Boot) URL(name string) string {
+	return b.Base + "/boot/" + url.PathEscape(b.Node.Name) + "/" + name
+}
+
+// SecretURL is URL with the attempt's token: for files that hold a secret.
+func (b *Boot) SecretURL(name string) string {
+	return b.URL(name) + "?t=" + b.token()
+}
+
+// CallbackURL is where the node posts that it reached a step ("installed").
+func (b *Boot) CallbackURL(step string) string {
+	return b.Base + "/callback/" + b.token() + "/" + step
+}
+
+// TreeURL is the address of the install tree, without slash at the end.
+func (b *Boot) TreeURL() string { return b.Base + "/" + b.TreePath }
+
+func (b *Boot) token() string {
+	if b.Token == "" {
+		return "TOKEN"
+	}
+	return b.Token
+}
+
+// A Family knows the media, boot files and answer files of one kind of
+// operating system. It keeps no state and opens no socket.
+type Family interface {
+	// Name is the family's word: "esxi".
+	Name() string
+	// Owns says whether an xCAT os name (esxi8.0) is this family's.
+	Owns(os string) bool
+	// Recognize tells what a medium is from what is on it: nil and no error
+	// for a medium of another family; an error for one of its own that is
+	// incomplete (a module that boot.cfg names is missing or empty).
+	Recognize(medium fs.FS) (*Release, error)
+	// Files are the names that a boot may ask for, in the order of asking:
+	// "script", "boot.cfg", "ks.cfg".
+	Files(b *Boot) []string
+	// Make renders one of Files. The error is the node's, for the prompt.
+	Make(b *Boot, name string) ([]byte, error)
+	// Modules are the install tree's files that the rendered boot
+	// configuration loads, loaders and kernel first, with sizes.
+	Modules(b *Boot) ([]Module, error)
+	// Loader is the path in the tree of the boot program that firmware is
+	// sent without iPXE ("efi/boot/bootx64.efi"); ErrNotFound if none.
+	Loader(b *Boot) (string, error)
+}
