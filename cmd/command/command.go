@@ -1,0 +1,152 @@
+// Package command has every command, one a file, named as it is typed. A
+// command parses, calls and prints; what it calls lives in nodedb, provision
+// and vm.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A Command is one word at the prompt. Commands run in the daemon; those with
+// Local run in the client.
+type Command struct {
+	Name    string
+	Aliases []string
+	Usage   string // operands, as usage shows them after the name
+	Short   string // a line for the list of commands
+	Long    string // for --help
+	Group   string // heading in the list of commands
+	Flags   func(*pflag.FlagSet)
+	Sub     []*Command
+	// Verbatim stops flags at the first operand: xdsh n1 ls -la.
+	Verbatim bool
+	// Complete offers words for the operand that follows args. Nil: noderanges.
+	Complete func(s *Session, args []string, word string) []string
+	// Run does it. An error is printed as "Error: text" and makes the exit
+	// status 1; s.Fail and the like do so without ending the command.
+	Run func(ctx context.Context, s *Session, args []string) error
+	// Local runs it in the client instead.
+	Local func(ctx context.Context, flags *pflag.FlagSet, args []string) error
+}
+
+// Groups are the headings under which help lists commands.
+const (
+	GroupTable   = "Node table"
+	GroupNetwork = "Network services"
+	GroupBoot    = "Provisioning"
+	GroupPower   = "Hardware"
+	GroupGuest   = "Guests"
+	GroupMargay  = "margay itself"
+)
+
+// ErrUsage marks an error after which the usage line helps.
+var ErrUsage = errors.New("usage")
+
+// Usagef is an error about how the command was typed.
+func Usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+func (e *usageError) Unwrap() error { return ErrUsage }
+
+// Names are all words that `margay links` makes links for: xCAT's commands and
+// their aliases, not margay's own.
+func Names() []string {
+	var names []string
+	for _, c := range commands() {
+		if c.Group == GroupMargay {
+			continue
+		}
+		names = append(names, c.Name)
+		names = append(names, c.Aliases...)
+	}
+	return names
+}
+
+// Root is the tree of all commands for one session, which may be nil where
+// only names, flags and help are wanted.
+func Root(s *Session, extra ...*Command) *cobra.Command {
+	root := &cobra.Command{
+		Use:               "margay",
+		Short:             "bring up VMware ESXi from bare metal and run guests on it",
+		Long:              "margay brings up VMware ESXi hosts from bare metal and runs guests on them.\nCommands are xCAT's; margay's own are listed last. Start with: margay serve",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	seen := map[string]bool{}
+	for _, c := range append(commands(), extra...) {
+		if !seen[c.Group] && c.Group != "" {
+			seen[c.Group] = true
+			root.AddGroup(&cobra.Group{ID: c.Group, Title: c.Group + ":"})
+		}
+		root.AddCommand(build(c, s))
+	}
+	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "help-", RunE: root.RunE})
+	return root
+}
+
+func build(c *Command, s *Session) *cobra.Command {
+	cc := &cobra.Command{
+		Use:                   strings.TrimSpace(c.Name + " " + c.Usage),
+		Aliases:               c.Aliases,
+		Short:                 c.Short,
+		Long:                  c.Long,
+		GroupID:               c.Group,
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     completion(c, s),
+	}
+	if c.Flags != nil {
+		c.Flags(cc.Flags())
+	}
+	if c.Verbatim {
+		cc.Flags().SetInterspersed(false)
+	}
+	for _, sub := range c.Sub {
+		sub := build(sub, s)
+		sub.GroupID = ""
+		cc.AddCommand(sub)
+	}
+	if c.Run != nil || c.Local != nil {
+		cc.RunE = func(cc *cobra.Command, args []string) error {
+			if c.Local != nil {
+				return withUsage(cc, c.Local(cc.Context(), cc.Flags(), args))
+			}
+			s.Flags = cc.Flags()
+			return withUsage(cc, c.Run(cc.Context(), s, args))
+		}
+	}
+	return cc
+}
+
+// withUsage adds the usage line to an error about usage.
+func withUsage(cc *cobra.Command, err error) error {
+	if errors.Is(err, ErrUsage) {
+		return fmt.Errorf("%v\nUsage: %s", err, strings.TrimPrefix(cc.UseLine(), "margay "))
+	}
+	return err
+}
+
+func completion(c *Command, s *Session) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if s == nil || s.DB == nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if c.Complete != nil {
+			return c.Complete(s, args, word), cobra.ShellCompDirectiveNoFileComp
+		}
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return s.completeRange(word), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+}

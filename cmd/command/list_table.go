@@ -1,0 +1,4 @@
+package command
+
+// tableCommands are listed here in the order of help.
+func tableCommands() []*Command { return []*Command{} }

@@ -1,0 +1,203 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+	"margay/provision"
+	"margay/provision/api"
+)
+
+// Deps are what commands act on. The daemon fills it once.
+type Deps struct {
+	DB      *nodedb.DB
+	Service *provision.Service
+	Log     *slog.Logger
+	Version string
+	Stop    func() // ends the daemon; nil in tests
+}
+
+// A Session is one command being run: what it acts on, who asked, and where
+// its lines go. Its printing methods may be called from several goroutines.
+type Session struct {
+	*Deps
+	Flags *pflag.FlagSet
+	Req   *api.Request
+	Conn  *api.Conn
+
+	failed atomic.Bool
+}
+
+// Run runs the command of one request and returns its exit status. It is the
+// daemon's api.Runner.
+func (d *Deps) Run(ctx context.Context, req *api.Request, conn *api.Conn) int {
+	s := &Session{Deps: d, Req: req, Conn: conn}
+	root := Root(s)
+	root.SetArgs(req.Args)
+	out := rawWriter{s}
+	root.SetOut(out)
+	root.SetErr(errWriter{s})
+	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		s.Error("%s", err)
+	}
+	if s.failed.Load() {
+		return 1
+	}
+	return 0
+}
+
+// Fail makes the exit status 1 without printing anything.
+func (s *Session) Fail() { s.failed.Store(true) }
+
+// Line prints "text".
+func (s *Session) Line(format string, args ...any) {
+	s.Conn.Send(api.Frame{Kind: api.FrameOut, Text: fmt.Sprintf(format, args...)})
+}
+
+// Text prints a block as it is; it ends its own lines. For large output.
+func (s *Session) Text(block string) {
+	if block != "" {
+		s.Conn.Send(api.Frame{Kind: api.FrameRaw, Text: block})
+	}
+}
+
+// Node prints "node: text".
+func (s *Session) Node(node, format string, args ...any) {
+	s.Conn.Send(api.Frame{Kind: api.FrameOut, Node: node, Text: fmt.Sprintf(format, args...)})
+}
+
+// Label prints "node: label: value".
+func (s *Session) Label(node, label, format string, args ...any) {
+	s.Conn.Send(api.Frame{Kind: api.FrameOut, Node: node, Label: label, Text: fmt.Sprintf(format, args...)})
+}
+
+// Error prints "Error: text" to standard error; the exit status becomes 1.
+func (s *Session) Error(format string, args ...any) {
+	s.failed.Store(true)
+	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Error", Text: fmt.Sprintf(format, args...)})
+}
+
+// NodeError prints "node: Error: text" to standard error; the exit status
+// becomes 1. An err that begins with the node's name loses it.
+func (s *Session) NodeError(node string, err error) {
+	s.failed.Store(true)
+	text := strings.TrimPrefix(err.Error(), "node "+node+": ")
+	text = strings.TrimPrefix(text, node+": ")
+	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Error", Node: node, Text: text})
+}
+
+// Warn prints "Warning: text" to standard error; the exit status stays.
+func (s *Session) Warn(format string, args ...any) {
+	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Warning", Text: fmt.Sprintf(format, args...)})
+}
+
+// NodeWarn prints "node: Warning: text" to standard error.
+func (s *Session) NodeWarn(node, format string, args ...any) {
+	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Warning", Node: node, Text: fmt.Sprintf(format, args...)})
+}
+
+// ErrLine prints a line to standard error without a level and without
+// changing the exit status.
+func (s *Session) ErrLine(format string, args ...any) {
+	s.Conn.Send(api.Frame{Kind: api.FrameErr, Text: fmt.Sprintf(format, args...)})
+}
+
+// Progress replaces the terminal's current line; nothing without a terminal.
+func (s *Session) Progress(format string, args ...any) {
+	if s.Req.TTY {
+		s.Conn.Send(api.Frame{Kind: api.FrameProgress, Text: fmt.Sprintf(format, args...)})
+	}
+}
+
+// Flush sends what was printed at once; without it that takes up to a tenth
+// of a second.
+func (s *Session) Flush() { s.Conn.Flush() }
+
+// Stdin is the client's standard input.
+func (s *Session) Stdin() io.Reader { return bufio.NewReader(s.Conn) }
+
+// Path makes a file name that the client typed absolute.
+func (s *Session) Path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.Req.Dir, name)
+}
+
+// Bool is the value of a flag that the command declared.
+func (s *Session) Bool(name string) bool {
+	v, _ := s.Flags.GetBool(name)
+	return v
+}
+
+// String is the value of a flag that the command declared.
+func (s *Session) String(name string) string {
+	v, _ := s.Flags.GetString(name)
+	return v
+}
+
+// Strings are the values of a repeatable flag that the command declared.
+func (s *Session) Strings(name string) []string {
+	v, _ := s.Flags.GetStringArray(name)
+	return v
+}
+
+// Nodes takes the noderange from the front of args. An empty or unknown one
+// is an error, in xCAT's words.
+func (s *Session) Nodes(snap *nodedb.Snapshot, args []string) ([]*nodedb.Node, []string, error) {
+	if len(args) == 0 || args[0] == "" {
+		return nil, nil, Usagef("a noderange is required")
+	}
+	nodes, err := snap.ExpandWith(args[0], s.expandOptions())
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(nodes) == 0 {
+		return nil, nil, fmt.Errorf("No node in '%s', check the noderange syntax.", args[0])
+	}
+	return nodes, args[1:], nil
+}
+
+func (s *Session) completeRange(word string) []string {
+	head, last := "", word
+	if i := strings.LastIndexAny(word, ",@"); i >= 0 {
+		head, last = word[:i+1], word[i+1:]
+	}
+	var out []string
+	snap := s.DB.Snapshot()
+	for _, n := range snap.Nodes() {
+		if strings.HasPrefix(n.Name, last) {
+			out = append(out, head+n.Name)
+		}
+	}
+	for _, g := range snap.Groups() {
+		if strings.HasPrefix(g, last) {
+			out = append(out, head+g)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+type rawWriter struct{ s *Session }
+
+func (w rawWriter) Write(p []byte) (int, error) {
+	return len(p), w.s.Conn.Send(api.Frame{Kind: api.FrameRaw, Text: string(p)})
+}
+
+type errWriter struct{ s *Session }
+
+func (w errWriter) Write(p []byte) (int, error) {
+	return len(p), w.s.Conn.Send(api.Frame{Kind: api.FrameErr, Text: strings.TrimSuffix(string(p), "\n")})
+}

@@ -1,0 +1,134 @@
+// Package api carries commands to the daemon and their output back: words in,
+// frames out, over a unix socket or TLS. It knows no command.
+package api
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// A Request is a command as it was typed.
+type Request struct {
+	Args  []string          `json:"args"`            // the command's name first
+	Dir   string            `json:"dir"`             // the client's working directory, absolute
+	Env   map[string]string `json:"env,omitempty"`   // those of EnvNames that are set
+	TTY   bool              `json:"tty,omitempty"`   // standard output is a terminal
+	Width int               `json:"width,omitempty"` // its columns
+
+	// Set by the server, never taken from the wire.
+	User string `json:"-"` // who asks: a user's name, or the subject of a certificate
+	From string `json:"-"` // from where: "unix", or an address
+}
+
+// EnvNames are the environment variables that a client passes on.
+var EnvNames = []string{"XCAT_NODE_PREFIX", "XCAT_NODE_SUFFIX", "XCATPSHFANOUT", "TERM"}
+
+// A FrameKind says what a frame is.
+type FrameKind string
+
+// The frames that the server sends. An exit frame is the last.
+const (
+	FrameOut      FrameKind = "out"      // to standard output
+	FrameErr      FrameKind = "err"      // to standard error
+	FrameRaw      FrameKind = "raw"      // to standard output as it is, no newline added
+	FrameProgress FrameKind = "progress" // replaces the terminal's current line
+	FrameStdin    FrameKind = "stdin"    // the command wants standard input; client answers with data
+	FrameTerminal FrameKind = "terminal" // put the terminal into raw mode (Code 1) or back (0)
+	FrameExit     FrameKind = "exit"     // Code is the exit status
+)
+
+// A Frame is one piece of output. Level is "Error" or "Warning" or empty;
+// Node and Label stand before Text, as xCAT prints them.
+type Frame struct {
+	Kind  FrameKind `json:"k"`
+	Node  string    `json:"node,omitempty"`
+	Level string    `json:"level,omitempty"`
+	Label string    `json:"label,omitempty"`
+	Text  string    `json:"text,omitempty"`
+	Code  int       `json:"code,omitempty"`
+}
+
+// Line is the frame as xCAT prints it, without newline.
+func (f Frame) Line() string {
+	line := f.Text
+	if f.Label != "" {
+		line = f.Label + ": " + line
+	}
+	if f.Level != "" {
+		line = f.Level + ": " + line
+	}
+	if f.Node != "" {
+		line = f.Node + ": " + line
+	}
+	return line
+}
+
+// input is what a client sends after its request.
+type input struct {
+	Data []byte `json:"data,omitempty"`
+	EOF  bool   `json:"eof,omitempty"`
+}
+
+// maxLine bounds one JSON line from a client: a request, or 64 KiB of input.
+const maxLine = 4 << 20
+
+// A Conn is the server's end of one command. Its methods may be called from
+// several goroutines.
+type Conn struct {
+	mu  sync.Mutex // guards w and err
+	w   *bufio.Writer
+	enc *json.Encoder
+	err error
+
+	once  sync.Once
+	stdin *io.PipeReader
+}
+
+func newConn(w io.Writer, stdin *io.PipeReader) *Conn {
+	c := &Conn{w: bufio.NewWriterSize(w, 64<<10), stdin: stdin}
+	c.enc = json.NewEncoder(c.w)
+	c.enc.SetEscapeHTML(false)
+	return c
+}
+
+// Send queues a frame; Flush sends what is queued. The error is the first that
+// the connection met: the client has gone.
+func (c *Conn) Send(f Frame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = c.enc.Encode(f)
+	}
+	return c.err
+}
+
+// Flush sends what is queued.
+func (c *Conn) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = c.w.Flush()
+	}
+	return c.err
+}
+
+// Read reads the client's standard input. The client is asked for it at the
+// first call, so a command that wants none never waits for any.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.once.Do(func() {
+		c.Send(Frame{Kind: FrameStdin})
+		c.Flush()
+	})
+	return c.stdin.Read(p)
+}
+
+// An Error is what the server answers in place of running the command.
+type Error struct {
+	Status int
+	Text   string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s (HTTP %d)", e.Text, e.Status) }
