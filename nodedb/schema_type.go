@@ -1,0 +1,252 @@
+package nodedb
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// A Type is a kind of object that the object commands know: what mkdef -t
+// takes. Its attributes are columns of one or several tables.
+type Type struct {
+	Name       string
+	Key        string       // the attribute that is the object's name
+	Table      *Table       // has a row for every object
+	Required   []string     // attributes without which no object is made
+	Attributes []*Attribute // sorted by name, the key left out
+
+	byName map[string]*Attribute
+}
+
+// An Attribute is one attribute of a type and the columns that may hold it.
+type Attribute struct {
+	Name   string
+	Places []Place // the first whose condition holds is the one
+}
+
+// A Place is a column that holds an attribute. When is attribute=value, of the
+// same object, or empty if the place is always the one.
+type Place struct {
+	Table  *Table
+	Column *Column
+	When   string
+}
+
+// Attr returns the place as "table.column".
+func (p Place) Attr() string { return p.Table.Attr(p.Column.Name) }
+
+// SiteObject is the name of the one object of type site.
+const SiteObject = "clustersite"
+
+// Types returns every type, sorted by name. Callers may not change them.
+func Types() []*Type { return types().list }
+
+// TypeByName returns the type, or nil if there is none of that name.
+func TypeByName(name string) *Type { return types().byName[name] }
+
+// Attribute returns the attribute, or nil if the type has none of that name.
+// Any name is an attribute of site; nicips.eth1 is nicips.
+func (t *Type) Attribute(name string) *Attribute {
+	if a := t.byName[name]; a != nil {
+		return a
+	}
+	if t.IsSite() && name != "" && name != t.Key {
+		return siteAttribute(name)
+	}
+	if base, nic, ok := strings.Cut(name, "."); ok && nic != "" && isNIC(base) {
+		return t.byName[base]
+	}
+	return nil
+}
+
+// IsSite reports whether the type is site, whose attributes are rows.
+func (t *Type) IsSite() bool { return t.Table.Kind == KindSite }
+
+// isNIC reports whether an attribute holds a list of nic!value, and so can be
+// named with an interface behind it.
+func isNIC(attr string) bool {
+	t, c, ok := ColumnByName("nics." + attr)
+	return ok && !t.IsKey(c.Name) && c.Name != "comments" && c.Name != "disable"
+}
+
+// Secret reports whether the attribute holds passwords or keys.
+func (a *Attribute) Secret() bool {
+	return slices.ContainsFunc(a.Places, func(p Place) bool { return p.Column.Secret })
+}
+
+// Desc returns what the attribute means; meanings of several places are
+// joined by " or ".
+func (a *Attribute) Desc() string {
+	var texts []string
+	for _, p := range a.Places {
+		if !slices.Contains(texts, p.Column.Desc) {
+			texts = append(texts, p.Column.Desc)
+		}
+	}
+	return strings.Join(texts, " or ")
+}
+
+// condition returns the attribute that decides whether the attribute exists,
+// and its values for which it does; "" if it always does.
+func (a *Attribute) condition() (attr string, values []string) {
+	for _, p := range a.Places {
+		if p.When == "" {
+			return "", nil
+		}
+		name, value, _ := strings.Cut(p.When, "=")
+		if attr == "" || attr == name {
+			attr, values = name, append(values, value)
+		}
+	}
+	return attr, values
+}
+
+// at returns the place that holds the attribute of an object whose attributes
+// get returns.
+func (a *Attribute) at(get func(attr string) string) (Place, bool) {
+	for _, p := range a.Places {
+		if p.When == "" {
+			return p, true
+		}
+		name, value, _ := strings.Cut(p.When, "=")
+		if hasItem(get(name), value) {
+			return p, true
+		}
+	}
+	return Place{}, false
+}
+
+type typeSet struct {
+	list   []*Type
+	byName map[string]*Type
+}
+
+var types = sync.OnceValue(func() *typeSet {
+	s := &typeSet{byName: make(map[string]*Type)}
+	for _, t := range []*Type{
+		nodeType(), groupType(), imageType(),
+		tableType("network", "networks", "netname", "usercomment", "net", "mask"),
+		tableType("site", "site", SiteObject, ""),
+		tableType("policy", "policy", "priority", "usercomment"),
+		tableType("route", "routes", "routename", "usercomment"),
+		tableType("zone", "zone", "zonename", "usercomment"),
+		tableType("rack", "rack", "rackname", "usercomment"),
+		tableType("osdistro", "osdistro", "osdistroname", "usercomment"),
+		tableType("osdistroupdate", "osdistroupdate", "osupdatename", "usercomment"),
+		tableType("kit", "kit", "kitname", "usercomment"),
+		tableType("kitcomponent", "kitcomponent", "kitcompname", "usercomment"),
+		tableType("kitrepo", "kitrepo", "kitreponame", "usercomment"),
+		tableType("boottarget", "boottarget", "bprofile", "comments"),
+		tableType("notification", "notification", "filename", "comments"),
+		tableType("monitoring", "monitoring", "name", "comments"),
+		tableType("auditlog", "auditlog", "recid", "comments"),
+		tableType("eventlog", "eventlog", "recid", "comments"),
+		tableType("firmware", "firmware", "cfgfile", "comments"),
+		tableType("taskstate", "taskstate", "node", "comments"),
+		tableType("pdu", "pdu", "node", "comments"),
+		tableType("zvmivp", "zvmivp", "id", "comments"),
+	} {
+		s.byName[t.Name] = t
+		s.list = append(s.list, t)
+	}
+	slices.SortFunc(s.list, func(a, b *Type) int { return cmp.Compare(a.Name, b.Name) })
+	return s
+})
+
+// nodeType has the attributes that columns of node tables name.
+func nodeType() *Type {
+	t := newType("node", "nodelist", "node")
+	t.Required = []string{"groups"}
+	for _, table := range Tables() {
+		if table.ByNode() {
+			t.addTable(table)
+		}
+	}
+	return t.sorted()
+}
+
+// groupType has the attributes of nodes, which its members inherit, and what
+// a group is. What nodelist says of a node is no attribute of a group.
+func groupType() *Type {
+	t := newType("group", "nodegroup", "groupname")
+	t.addTable(TableByName("nodegroup"))
+	for _, table := range Tables() {
+		if table.ByNode() && table.Name != "nodelist" {
+			t.addTable(table)
+		}
+	}
+	return t.sorted()
+}
+
+func imageType() *Type {
+	t := newType("osimage", "osimage", "imagename")
+	for _, table := range Tables() {
+		if table.Kind == KindImage {
+			t.addTable(table)
+		}
+	}
+	return t.sorted()
+}
+
+// tableType is a type whose attributes are the columns of one table.
+func tableType(name, table, key, comments string, required ...string) *Type {
+	t := newType(name, table, key)
+	t.Required = required
+	for i := range t.Table.Columns {
+		switch c := &t.Table.Columns[i]; {
+		case t.IsSite(), c.Name == key, c.Name == "disable" && comments == "usercomment", c.Name == "node" && t.Table.ByNode():
+		case c.Name == "comments":
+			t.add(comments, Place{t.Table, c, ""})
+		default:
+			t.add(c.Name, Place{t.Table, c, ""})
+		}
+	}
+	return t.sorted()
+}
+
+func newType(name, table, key string) *Type {
+	return &Type{Name: name, Key: key, Table: TableByName(table), byName: make(map[string]*Attribute)}
+}
+
+// addTable adds the attributes that the table's columns name.
+func (t *Type) addTable(table *Table) {
+	for i := range table.Columns {
+		c := &table.Columns[i]
+		for _, ref := range c.attrs {
+			t.add(ref.name, Place{table, c, ref.when})
+		}
+	}
+}
+
+func (t *Type) add(name string, p Place) {
+	a := t.byName[name]
+	if a == nil {
+		a = &Attribute{Name: name}
+		t.byName[name] = a
+		t.Attributes = append(t.Attributes, a)
+	}
+	a.Places = append(a.Places, p)
+}
+
+func (t *Type) sorted() *Type {
+	slices.SortFunc(t.Attributes, func(a, b *Attribute) int { return cmp.Compare(a.Name, b.Name) })
+	return t
+}
+
+// siteAttribute is the attribute of a site key.
+func siteAttribute(key string) *Attribute {
+	table := TableByName("site")
+	c := Column{Name: "value", Desc: siteDesc(key)}
+	return &Attribute{Name: key, Places: []Place{{table, &c, ""}}}
+}
+
+// hasItem reports whether a list separated by commas has the item.
+func hasItem(list, item string) bool {
+	for s := range strings.SplitSeq(list, ",") {
+		if strings.TrimSpace(s) == item {
+			return true
+		}
+	}
+	return false
+}
