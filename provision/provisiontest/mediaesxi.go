@@ -41,7 +41,7 @@ func WriteESXi(file string, spec ESXi) error {
 	if spec.isESXi4() && spec.Names == NamesUpper {
 		spec.Names = NamesRockRidge
 	}
-	return WriteISO(file, spec.volume(), spec.Names, spec.Tree())
+	return WriteISO(file, ISO{Volume: spec.volume(), Names: spec.Names, Files: spec.Tree()})
 }
 
 // MakeESXi writes the medium into a directory of the test's and returns its path.

@@ -40,9 +40,20 @@ func TextFile(name, text string) MediaFile {
 	}}
 }
 
+// An ISO is an ISO 9660 image to write.
+type ISO struct {
+	Volume string
+	Names  Names
+	Files  []MediaFile
+
+	// Extent is the most that one extent holds; larger files take several, as
+	// those over 4 GiB must. Zero is the 4 GiB of the format.
+	Extent int64
+}
+
 // WriteISO writes an ISO 9660 image (ECMA-119, levels 1 to 3 by what its names
 // and sizes need) with the files given. The same files make the same bytes.
-func WriteISO(file, volume string, names Names, files []MediaFile) (err error) {
+func WriteISO(file string, image ISO) (err error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
@@ -53,7 +64,7 @@ func WriteISO(file, volume string, names Names, files []MediaFile) (err error) {
 		}
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
-	if err := newISO(volume, names, files).write(w); err != nil {
+	if err := newISO(image).write(w); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return w.Flush()
@@ -66,11 +77,9 @@ const sector = 2048
 const maxExtent = 1<<32 - sector
 
 type isoWriter struct {
-	volume string
-	names  Names
-	files  []MediaFile
-	trees  []*isoTree // the plain one, then Joliet's
-	lba    uint32     // next free sector
+	ISO
+	trees []*isoTree // the plain one, then Joliet's
+	lba   uint32     // next free sector
 }
 
 // An isoTree is one spelling of the medium's names.
@@ -96,16 +105,21 @@ type isoEntry struct {
 	name string
 	id   []byte
 	dir  *isoDir // nil for a file
-	file int     // index into files
-	lba  []uint32
-	size []uint32
+	file int     // index into Files
+
+	extents []isoExtent
 }
 
-func newISO(volume string, names Names, files []MediaFile) *isoWriter {
-	w := &isoWriter{volume: volume, names: names, files: files}
-	w.trees = append(w.trees, newTree(files, false, names == NamesRockRidge || names == NamesBoth))
-	if names == NamesJoliet || names == NamesBoth {
-		w.trees = append(w.trees, newTree(files, true, false))
+type isoExtent struct{ lba, size uint32 }
+
+func newISO(image ISO) *isoWriter {
+	w := &isoWriter{ISO: image}
+	if w.Extent == 0 {
+		w.Extent = maxExtent
+	}
+	w.trees = append(w.trees, newTree(w.Files, false, w.Names == NamesRockRidge || w.Names == NamesBoth))
+	if w.Names == NamesJoliet || w.Names == NamesBoth {
+		w.trees = append(w.trees, newTree(w.Files, true, false))
 	}
 	w.layout()
 	return w
@@ -208,22 +222,29 @@ func ucs2(s string) []byte {
 func (w *isoWriter) layout() {
 	w.lba = 16 + uint32(len(w.trees)) + 1
 	for _, t := range w.trees {
+		t.place(func(e *isoEntry) { e.extents = make([]isoExtent, w.parts(e.file)) })
 		for _, d := range t.dirs {
 			t.tableSize += 8 + len(d.id) + len(d.id)&1
 		}
 		t.pathTable = w.take(int64(t.tableSize))
 		w.take(int64(t.tableSize))
 		for _, d := range t.dirs {
-			d.size = t.dirSize(d, w.files)
+			d.size = t.dirSize(d)
 			d.lba = w.take(int64(d.size))
 		}
 	}
-	for i, f := range w.files {
-		at, size := w.extents(f.Size)
-		for _, t := range w.trees {
-			t.place(i, at, size)
-		}
+	where := make([][]isoExtent, len(w.Files))
+	for i := range w.Files {
+		where[i] = w.extents(i)
 	}
+	for _, t := range w.trees {
+		t.place(func(e *isoEntry) { e.extents = where[e.file] })
+	}
+}
+
+// parts is how many extents a file takes.
+func (w *isoWriter) parts(file int) int64 {
+	return max(1, (w.Files[file].Size+w.Extent-1)/w.Extent)
 }
 
 func (w *isoWriter) take(size int64) uint32 {
@@ -232,29 +253,29 @@ func (w *isoWriter) take(size int64) uint32 {
 	return at
 }
 
-func (w *isoWriter) extents(size int64) (at, n []uint32) {
-	for {
-		part := min(size, maxExtent)
-		at, n = append(at, w.take(part)), append(n, uint32(part))
-		if size -= part; size == 0 {
-			return at, n
-		}
+func (w *isoWriter) extents(file int) []isoExtent {
+	size := w.Files[file].Size
+	out := make([]isoExtent, w.parts(file))
+	for i := range out {
+		part := min(size, w.Extent)
+		out[i] = isoExtent{w.take(part), uint32(part)}
+		size -= part
 	}
+	return out
 }
 
-func (t *isoTree) place(file int, at, size []uint32) {
+func (t *isoTree) place(fn func(e *isoEntry)) {
 	for _, d := range t.dirs {
 		for _, e := range d.kids {
-			if e.dir == nil && e.file == file {
-				e.lba, e.size = at, size
-				return
+			if e.dir == nil {
+				fn(e)
 			}
 		}
 	}
 }
 
 // records are the directory records of d, each as it stands on the medium.
-func (t *isoTree) records(d *isoDir, files []MediaFile) [][]byte {
+func (t *isoTree) records(d *isoDir) [][]byte {
 	out := [][]byte{
 		t.record([]byte{0}, d.lba, uint32(d.size), 2, t.selfUse(d)),
 		t.record([]byte{1}, d.parent.lba, uint32(d.parent.size), 2, t.use("", true)),
@@ -264,16 +285,12 @@ func (t *isoTree) records(d *isoDir, files []MediaFile) [][]byte {
 			out = append(out, t.record(e.id, e.dir.lba, uint32(e.dir.size), 2, t.use(e.name, true)))
 			continue
 		}
-		for i, n := 0, (files[e.file].Size+maxExtent-1)/maxExtent; int64(i) < max(n, 1); i++ {
+		for i, x := range e.extents {
 			var flags byte
-			if int64(i)+1 < n {
-				flags = 0x80
+			if i+1 < len(e.extents) {
+				flags = 0x80 // more of it follows
 			}
-			var at, size uint32
-			if e.lba != nil {
-				at, size = e.lba[i], e.size[i]
-			}
-			out = append(out, t.record(e.id, at, size, flags, t.use(e.name, false)))
+			out = append(out, t.record(e.id, x.lba, x.size, flags, t.use(e.name, false)))
 		}
 	}
 	return out
@@ -324,9 +341,9 @@ func (t *isoTree) use(name string, dir bool) []byte {
 }
 
 // dirSize is how many bytes d's records take: none crosses a sector.
-func (t *isoTree) dirSize(d *isoDir, files []MediaFile) int {
+func (t *isoTree) dirSize(d *isoDir) int {
 	n := 0
-	for _, r := range t.records(d, files) {
+	for _, r := range t.records(d) {
 		if n%sector+len(r) > sector {
 			n = (n/sector + 1) * sector
 		}
@@ -359,7 +376,7 @@ func (w *isoWriter) write(out io.Writer) error {
 		p.Write(t.table(binary.BigEndian))
 		p.pad()
 		for _, d := range t.dirs {
-			for _, r := range t.records(d, w.files) {
+			for _, r := range t.records(d) {
 				if p.n%sector+int64(len(r)) > sector {
 					p.pad()
 				}
@@ -368,7 +385,7 @@ func (w *isoWriter) write(out io.Writer) error {
 			p.pad()
 		}
 	}
-	for _, f := range w.files {
+	for _, f := range w.Files {
 		start := p.n
 		if err := f.Write(p); err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
@@ -389,11 +406,11 @@ func (w *isoWriter) descriptor(t *isoTree) []byte {
 	for i := 8; i < 72; i++ {
 		b[i] = ' '
 	}
-	volume := []byte(w.volume)
+	volume := []byte(w.Volume)
 	if t.joliet {
 		b[0] = 2
 		copy(b[88:], "%/E") // UCS-2 level 3
-		volume = ucs2(w.volume)
+		volume = ucs2(w.Volume)
 	}
 	copy(b[40:72], volume)
 	both32(b[80:], w.lba)
