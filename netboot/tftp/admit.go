@@ -1,0 +1,229 @@
+package tftp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"margay/netboot"
+)
+
+// openTime bounds how long an opener may think.
+const openTime = 30 * time.Second
+
+// request answers an RRQ or a WRQ.
+func (l *listener) request(p []byte, peer netip.AddrPort, from origin) {
+	if opcode(p) == opWRQ {
+		l.front.reply(errorPacket(codeAccess, "this server is read only"), from.local, peer)
+		return
+	}
+	r, err := parseRequest(p[2:])
+	switch {
+	case errors.Is(err, errMalformed):
+		return // noise; an answer would only help a reflector
+	case errors.Is(err, errName):
+		l.front.reply(errorPacket(codeAccess, err.Error()), from.local, peer)
+		return
+	case err != nil:
+		l.front.reply(errorPacket(codeIllegal, err.Error()), from.local, peer)
+		return
+	}
+	if t := l.admit(r, string(p), peer, from); t != nil {
+		l.opening.Go(func() { l.open(t, r, from) })
+	}
+}
+
+// admit makes room for a transfer. It is nil if the request is a copy of one
+// that is being answered, or if there is no room: then the machine asks again.
+func (l *listener) admit(r *request, asked string, peer netip.AddrPort, from origin) *transfer {
+	s := l.s
+	s.mu.Lock()
+	old := s.byPeer[peer]
+	s.mu.Unlock()
+	if old != nil && old.repeat(asked) {
+		return nil
+	}
+
+	t := &transfer{l: l, asked: asked, peer: peer, machine: s.machine(peer, from), name: r.name}
+	if !s.enter(t) {
+		return nil
+	}
+	t.sock.add(t)
+	return t
+}
+
+// enter counts t in and gives it a socket.
+func (s *Server) enter(t *transfer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byPeer == nil {
+		s.byPeer = make(map[netip.AddrPort]*transfer)
+		s.byAddr = make(map[netip.Addr]int)
+	}
+	addr := t.peer.Addr()
+	if len(s.byPeer) >= or(s.Transfers, DefaultTransfers) || s.byAddr[addr] >= or(s.PerAddr, DefaultPerAddr) {
+		s.busy++
+		return false
+	}
+	s.byPeer[t.peer] = t
+	s.byAddr[addr]++
+	s.turn++
+	t.sock = t.l.data[s.turn%len(t.l.data)]
+	return true
+}
+
+// leave undoes enter.
+func (s *Server) leave(t *transfer) {
+	t.sock.remove(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byPeer[t.peer] == t {
+		delete(s.byPeer, t.peer)
+	}
+	addr := t.peer.Addr()
+	if s.byAddr[addr]--; s.byAddr[addr] <= 0 {
+		delete(s.byAddr, addr)
+	}
+}
+
+// drop ends what is left of a listener's transfers.
+func (s *Server) drop(l *listener) {
+	s.mu.Lock()
+	var left []*transfer
+	for _, t := range s.byPeer {
+		if t.l == l {
+			left = append(left, t)
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range left {
+		t.finish(errStopped)
+	}
+}
+
+// A Load is what a server is busy with.
+type Load struct {
+	Transfers int    // under way
+	Dropped   uint64 // requests that were not answered because of a limit
+}
+
+// Load returns what s is busy with.
+func (s *Server) Load() Load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Load{Transfers: len(s.byPeer), Dropped: s.busy}
+}
+
+func (s *Server) machine(peer netip.AddrPort, from origin) netboot.Machine {
+	return netboot.Machine{
+		Addr:      peer.Addr().Unmap(),
+		Local:     from.local,
+		Interface: s.mtu(from.index).name,
+	}
+}
+
+// open asks the opener and starts the transfer, or says why there is none.
+func (l *listener) open(t *transfer, r *request, from origin) {
+	ctx, cancel := context.WithTimeout(l.ctx, openTime)
+	defer cancel()
+	f, err := l.s.Opener.Open(ctx, t.machine, r.name)
+	if err == nil && r.netascii {
+		f, err = toNetascii(f)
+	}
+	if err != nil {
+		l.refuse(t, err)
+		return
+	}
+	lim := limits{block: l.s.blockLimit(from), window: or(l.s.MaxWindow, DefaultWindow)}
+	t.start(f, negotiate(r.options, f.Size, lim))
+}
+
+// refuse tells the machine why it gets nothing.
+func (l *listener) refuse(t *transfer, err error) {
+	var refusal *netboot.Refusal
+	e := netboot.Event{Step: netboot.StepRefused, Machine: t.machine, Name: t.name, Err: err}
+	p := errorPacket(codeOther, "server error")
+	log := l.s.log().With("addr", t.machine.Addr, "file", t.name)
+	switch {
+	case errors.Is(err, netboot.ErrIgnore) || l.ctx.Err() != nil:
+		t.finish(errStopped)
+		return
+	case errors.Is(err, netboot.ErrNotFound):
+		p = errorPacket(codeNotFound, "no such file")
+		log.Debug("tftp: no such file")
+	case errors.As(err, &refusal):
+		p = errorPacket(codeAccess, refusal.Reason)
+		e.Node = refusal.Node
+		log.Warn("tftp: refused", "node", refusal.Node, "err", refusal.Reason)
+	default:
+		log.Error("tftp: file does not open", "err", err)
+	}
+	t.sock.reply(p, t.machine.Local, t.peer)
+	t.finish(errStopped)
+	l.s.observe(e)
+}
+
+// reply sends one packet outside any transfer.
+func (s *socket) reply(p []byte, local netip.Addr, peer netip.AddrPort) {
+	plain, _ := s.controls(local, 0)
+	s.send(p, plain, peer)
+}
+
+// An mtu is what an interface was like, some time ago.
+type mtu struct {
+	name string
+	size int
+	read time.Time
+}
+
+// mtuAge is how long an interface is taken to be as it was.
+const mtuAge = 10 * time.Second
+
+func (s *Server) mtu(index int) mtu {
+	s.mu.Lock()
+	m, ok := s.mtus[index]
+	s.mu.Unlock()
+	if ok && time.Since(m.read) < mtuAge {
+		return m
+	}
+	m = mtu{size: 1500, read: time.Now()}
+	if ifc, err := net.InterfaceByIndex(index); err == nil {
+		m.name, m.size = ifc.Name, ifc.MTU
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mtus == nil || len(s.mtus) > 1000 {
+		s.mtus = make(map[int]mtu)
+	}
+	s.mtus[index] = m
+	return m
+}
+
+// blockLimit is the largest block that fits a packet of the interface. RFC 2348
+// 2 warns of blocks that need fragments; old versions of mboot ask for 4096
+// bytes all the same, and many ROMs cannot put fragments together.
+func (s *Server) blockLimit(from origin) int {
+	if s.MaxBlock > 0 {
+		return min(s.MaxBlock, maxBlock)
+	}
+	overhead := 20 + 8 + header
+	if from.local.Is6() {
+		overhead += 20
+	}
+	return max(plainBlock, min(s.mtu(from.index).size-overhead, maxBlock))
+}
+
+func or(n, otherwise int) int {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// errGone is what a transfer ends with whose machine fell silent.
+func errGone(silence time.Duration) error {
+	return fmt.Errorf("no answer for %v", silence.Round(time.Second))
+}

@@ -1,0 +1,126 @@
+package tftp
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/pin/tftp/v3/netascii"
+
+	"margay/netboot"
+)
+
+// chunk is how much of a window is read and sent at a time.
+const chunk = 64 << 10
+
+// sendBlocks reads n blocks from number first on and sends them.
+func (t *transfer) sendBlocks(first, n int64) error {
+	size := t.terms.block
+	most := int64(max(1, chunk/(size+header)))
+	p := t.l.s.buffers.get()
+	defer t.l.s.buffers.put(p)
+	for n > 0 {
+		k := min(n, most)
+		packets, err := t.pack(*p, first, k)
+		if err != nil {
+			return err
+		}
+		t.sock.sendCut(packets, size+header, t.plain, t.cut, t.peer)
+		first, n = first+k, n-k
+	}
+	return nil
+}
+
+// pack lays n blocks into buf one behind the other, each with its header. They
+// are read in one piece at the far end of buf and moved to their places.
+func (t *transfer) pack(buf []byte, first, n int64) ([]byte, error) {
+	size := int64(t.terms.block)
+	off := (first - 1) * size
+	want := min(n*size, t.file.Size-off)
+	if n == 1 {
+		putHeader(buf, first)
+		return buf[:header+want], t.read(buf[header:header+want], off)
+	}
+	raw := buf[int64(len(buf))-want:]
+	if err := t.read(raw, off); err != nil {
+		return nil, err
+	}
+	at := int64(0)
+	for i := range n {
+		putHeader(buf[at:], first+i)
+		k := copy(buf[at+header:at+header+size], raw[:min(size, int64(len(raw)))])
+		raw = raw[k:]
+		at += header + int64(k)
+	}
+	return buf[:at], nil
+}
+
+func (t *transfer) read(p []byte, off int64) error {
+	if len(p) == 0 {
+		return nil
+	}
+	n, err := t.data.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = fmt.Errorf("shorter than it was: %d bytes at %d", n, off)
+	}
+	return err
+}
+
+// buffers are what pack works in: packets at one end, what was read at the
+// other.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *[]byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return p
+	}
+	p := make([]byte, 2*chunk)
+	return &p
+}
+
+func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
+
+// readerAt reads r at any place; files and readers of bytes can by themselves.
+func readerAt(r io.ReadSeeker) io.ReaderAt {
+	if at, ok := r.(io.ReaderAt); ok {
+		return at
+	}
+	return seekReader{r}
+}
+
+// A seekReader is used under the lock of its transfer.
+type seekReader struct{ r io.ReadSeeker }
+
+func (s seekReader) ReadAt(p []byte, off int64) (int, error) {
+	if _, err := s.r.Seek(off, io.SeekStart); err != nil {
+		return 0, err
+	}
+	return io.ReadFull(s.r, p)
+}
+
+// maxNetascii bounds files that are converted, which is done in memory: where
+// a block begins cannot be known from its number.
+const maxNetascii = 16 << 20
+
+// toNetascii gives f as netascii: line ends become CR LF (RFC 1350 1, RFC 764).
+func toNetascii(f *netboot.File) (*netboot.File, error) {
+	defer f.Body.Close()
+	if f.Size > maxNetascii {
+		return nil, &netboot.Refusal{Node: f.Node, Reason: "too large for mode netascii; use octet"}
+	}
+	text, err := io.ReadAll(netascii.ToReader(io.LimitReader(f.Body, maxNetascii)))
+	if err != nil {
+		return nil, err
+	}
+	g := *f
+	g.Body, g.Size = inMemory{bytes.NewReader(text)}, int64(len(text))
+	return &g, nil
+}
+
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
