@@ -1,0 +1,103 @@
+package provision
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// A target is what a node is to boot, before it is in the table: nodeset
+// renders with it and then writes it.
+type target struct {
+	mode    nodedb.Mode
+	os      string
+	arch    string
+	profile string
+	image   *nodedb.Image
+}
+
+// state is the target in xCAT's words: "install esxi8.0.2-x86_64-base".
+func (t target) state() string {
+	if t.mode != nodedb.ModeInstall && t.mode != nodedb.ModeNetboot {
+		return string(t.mode)
+	}
+	return fmt.Sprintf("%s %s-%s-%s", t.mode, t.os, t.arch, t.profile)
+}
+
+// current is the target that the table holds for a node.
+func current(snap *nodedb.Snapshot, n *nodedb.Node) target {
+	t := target{mode: n.Mode, os: n.OS, arch: n.Arch, profile: n.Profile}
+	if img, err := snap.Image(n.ProvMethod); err == nil {
+		t.image = img
+	}
+	return t
+}
+
+// boot gathers all that a family renders a node's boot from.
+func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server netip.Addr) (*Boot, Family, error) {
+	f, err := s.family(t.os)
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := s.tree(snap, t.os, t.arch)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := &Boot{
+		Snap: snap, Node: n, Image: t.image, Mode: t.mode,
+		OS: t.os, Arch: t.arch, Profile: t.profile,
+		Server: server, Base: s.base(server),
+		Tree: root.FS(), TreePath: "install/" + t.os + "/" + t.arch,
+	}
+	for _, mac := range n.MACs {
+		if !mac.NoIP {
+			b.MAC = mac.Addr
+			break
+		}
+	}
+	if b.MAC == nil {
+		return nil, nil, fmt.Errorf("No MAC address available for this node; set it with chdef %s mac=MAC: %w", n.Name, nodedb.ErrInvalid)
+	}
+	return b, f, nil
+}
+
+// withTry adds what only a machine that asks brings: its try's token and its
+// firmware.
+func (s *Service) withTry(b *Boot, a *Attempt, try int, m netboot.Machine) {
+	if a != nil && try > 0 {
+		b.Token = a.token(try)
+	}
+	b.Firmware = s.journal.firmware(b.Node.Name)
+	b.HTTPBoot = s.journal.httpBoot(b.Node.Name)
+	if m.Firmware != netboot.FirmwareUnknown {
+		b.Firmware, b.HTTPBoot = m.Firmware, m.HTTPBoot
+	}
+}
+
+// exitScript is what iPXE runs on a node that is to boot from its disk.
+// BIOS: iPXE's exit leaves the boot to the next device, which some machines
+// never reach; booting the first disk by hand works on all. UEFI: an exit
+// status other than 0 makes the firmware try its next boot option.
+func exitScript(state string, why string) []byte {
+	var b strings.Builder
+	b.WriteString("#!ipxe\n#" + state + "\n")
+	if why != "" {
+		b.WriteString("echo " + clean(why) + "\n")
+	}
+	b.WriteString("iseq ${platform} efi && exit 1 ||\n")
+	b.WriteString("sanboot --no-describe --drive 0x80 || exit\n")
+	return []byte(b.String())
+}
+
+// clean makes text safe on an iPXE script's echo line.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || strings.ContainsRune("${}&|;", r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,210 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"margay/nodedb"
+)
+
+// A MediumFile is an opened installer medium.
+type MediumFile interface {
+	fs.FS
+	// Unpack writes all files below dir and calls progress with bytes.
+	Unpack(ctx context.Context, dir string, progress func(done, total int64)) error
+	Close() error
+}
+
+// A Medium opens an installer medium by its path.
+type Medium func(path string) (MediumFile, error)
+
+// Copy is what copycds was told.
+type Copy struct {
+	Path     string
+	OS       string // -n: in place of the name that the medium gives
+	Arch     string // -a: must be the medium's
+	Dir      string // -p: in place of <installdir>/<os>/<arch>
+	Detail   bool   // -s: the update release in the name
+	NoImage  bool   // -o
+	NoRepeat bool   // -w: do not copy again
+	// Progress is called with bytes done and in all; it must not block.
+	Progress func(done, total int64)
+	// Begin is called once with the directory before anything is copied.
+	Begin func(dir string)
+}
+
+// ErrCopied says that the medium is there already and was not to be copied
+// again.
+var ErrCopied = errors.New("The disc iso has already been copied in!")
+
+// Inspect says what a medium is without copying it.
+func (s *Service) Inspect(c Copy) (*Release, error) {
+	m, rel, err := s.openMedium(c)
+	if err != nil {
+		return nil, err
+	}
+	m.Close()
+	return rel, nil
+}
+
+func (s *Service) openMedium(c Copy) (MediumFile, *Release, error) {
+	fi, err := os.Stat(c.Path)
+	if err != nil || fi.IsDir() {
+		return nil, nil, fmt.Errorf("The management server was unable to find/read %s. Ensure that file exists on the server at the specified location.", c.Path)
+	}
+	m, err := s.Medium(c.Path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	rel, err := s.recognize(m, c)
+	if err != nil {
+		m.Close()
+		return nil, nil, err
+	}
+	return m, rel, nil
+}
+
+func (s *Service) recognize(m fs.FS, c Copy) (*Release, error) {
+	for _, f := range s.Families {
+		rel, err := f.Recognize(m)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Path, err)
+		}
+		if rel == nil {
+			continue
+		}
+		if c.Arch != "" && c.Arch != rel.Arch {
+			return nil, fmt.Errorf("Requested distribution architecture %s, but media is %s", c.Arch, rel.Arch)
+		}
+		if c.Detail && rel.Detail != "" {
+			rel.OS += "_" + rel.Detail
+		}
+		if c.OS != "" {
+			if !f.Owns(c.OS) || !plainName(c.OS) || strings.Contains(c.OS, "-") {
+				return nil, fmt.Errorf("-n %s: not a name for %s media; it begins with %s and holds no dash", c.OS, rel.Title, f.Name())
+			}
+			rel.OS = c.OS
+		}
+		return rel, nil
+	}
+	return nil, errors.New("copycds could not identify the ISO supplied, you may wish to try -n <osver>")
+}
+
+// Copycds unpacks a medium and defines its osimages. The tree is made beside
+// its place and renamed into it whole; a tree that was there is replaced in
+// one step and stays readable for those who have it open.
+func (s *Service) Copycds(ctx context.Context, c Copy) (*Release, error) {
+	m, rel, err := s.openMedium(c)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	snap := s.DB.Snapshot()
+	dir := c.Dir
+	if dir == "" {
+		dir = filepath.Join(s.InstallDir(snap), rel.OS, rel.Arch)
+	}
+	if _, err := os.Stat(dir); err == nil && c.NoRepeat {
+		return rel, ErrCopied
+	}
+	if c.Begin != nil {
+		c.Begin(dir)
+	}
+	if err := unpackBeside(ctx, m, dir, c.Progress); err != nil {
+		return rel, err
+	}
+	if c.NoImage {
+		return rel, nil
+	}
+	return rel, s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		defineImages(tx, rel, dir)
+		return nil
+	})
+}
+
+// partial marks a tree that is being unpacked. What a crash leaves under such
+// a name is removed by the next copycds of the same release and at start.
+const partial = ".copycds-"
+
+func unpackBeside(ctx context.Context, m MediumFile, dir string, progress func(done, total int64)) error {
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(parent, partial+filepath.Base(dir)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp) // the old tree, or what was unpacked so far
+	if err := m.Unpack(ctx, tmp, progress); err != nil {
+		return err
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	return swap(tmp, dir)
+}
+
+// swap puts tmp in dir's place in one step; what was there is in tmp then.
+func swap(tmp, dir string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
+	if errors.Is(err, fs.ErrExist) {
+		err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: cannot put the new tree in place: %w", dir, err)
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// CleanPartial removes what killed copycds runs left below the install
+// directory.
+func (s *Service) CleanPartial() {
+	old, _ := filepath.Glob(filepath.Join(s.InstallDir(s.DB.Snapshot()), "*", partial+"*"))
+	for _, dir := range old {
+		s.Log.Warn("removing a half unpacked tree", "dir", dir)
+		os.RemoveAll(dir)
+	}
+}
+
+// defineImages writes a release's osimages. One that an operator has changed
+// keeps his changes.
+func defineImages(tx *nodedb.Tx, rel *Release, dir string) {
+	for _, spec := range rel.Images {
+		name := fmt.Sprintf("%s-%s-%s-%s", rel.OS, rel.Arch, spec.Mode, spec.Profile)
+		k := nodedb.Key{Kind: nodedb.KindImage, Name: name}
+		old, _ := tx.Get(k)
+		for col, v := range map[string]string{
+			"osimage.imagename":    name,
+			"osimage.imagetype":    "linux",
+			"osimage.provmethod":   string(spec.Mode),
+			"osimage.profile":      spec.Profile,
+			"osimage.osname":       spec.OSName,
+			"osimage.osvers":       rel.OS,
+			"osimage.osarch":       rel.Arch,
+			"osimage.osdistroname": rel.OS + "-" + rel.Arch,
+			"linuximage.imagename": name,
+			"linuximage.pkgdir":    dir,
+		} {
+			if old.Attrs[col] == "" {
+				tx.Set(k, col, v)
+			}
+		}
+	}
+}

@@ -1,0 +1,355 @@
+package provision
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sort"
+	"sync"
+	"time"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// kindTimeline keeps each node's last boots: our own record, named by the node.
+const kindTimeline nodedb.Kind = "margay.timeline"
+
+// keepBoots is how many boots of a node are kept.
+const keepBoots = 5
+
+// A journal keeps what each node was seen to do. It is told of events and
+// never waits for the table: what changed is written once a second, many
+// nodes in one transaction.
+type journal struct {
+	db  *nodedb.DB
+	now func() time.Time
+	log *slog.Logger
+
+	mu      sync.Mutex // guards all below
+	tracks  map[string]*track
+	pending []func(*nodedb.Tx) // further changes for the next write
+	watch   map[chan struct{}]bool
+}
+
+// A track is a node's boots, the running one last.
+type track struct {
+	Boots []*Timeline `json:"boots"`
+	Try   int         `json:"try"` // number of the attempt's newest try
+	Bad   int         `json:"bad"` // tries since one was brought to its end
+
+	firmware netboot.Firmware
+	httpBoot bool
+	expect   map[string]int64 // modules by lower-case name, not yet loaded
+	script   time.Time        // when the try began
+	dirty    bool
+}
+
+func newJournal(db *nodedb.DB, now func() time.Time, log *slog.Logger) *journal {
+	j := &journal{db: db, now: now, log: log, tracks: map[string]*track{}, watch: map[chan struct{}]bool{}}
+	if db == nil {
+		return j
+	}
+	for _, r := range db.Snapshot().Records(kindTimeline) {
+		t := &track{}
+		if json.Unmarshal([]byte(r.Attrs["timeline.json"]), t) == nil {
+			j.tracks[r.Name] = t
+		}
+	}
+	return j
+}
+
+// run writes what changed and looks for stalls until ctx is done.
+func (j *journal) run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			return j.flush(last)
+		case <-tick.C:
+			j.stalls()
+			if err := j.flush(ctx); err != nil && ctx.Err() == nil {
+				j.log.Error("timelines are not written", "err", err)
+			}
+		}
+	}
+}
+
+// flush writes the nodes whose steps changed.
+func (j *journal) flush(ctx context.Context) error {
+	j.mu.Lock()
+	texts := map[string]string{}
+	for name, t := range j.tracks {
+		if t.dirty {
+			t.dirty = false
+			b, _ := json.Marshal(t)
+			texts[name] = string(b)
+		}
+	}
+	pending := j.pending
+	j.pending = nil
+	j.mu.Unlock()
+	if len(texts) == 0 && len(pending) == 0 {
+		return nil
+	}
+	return j.db.Update(ctx, func(tx *nodedb.Tx) error {
+		for name, text := range texts {
+			if _, err := tx.Snapshot().Node(name); err == nil {
+				tx.Put(nodedb.Key{Kind: kindTimeline, Name: name}, map[string]string{"timeline.json": text})
+			}
+		}
+		for _, fn := range pending {
+			fn(tx)
+		}
+		return nil
+	})
+}
+
+// later has fn change the table with the next write.
+func (j *journal) later(fn func(*nodedb.Tx)) {
+	j.mu.Lock()
+	j.pending = append(j.pending, fn)
+	j.mu.Unlock()
+}
+
+// track is the node's, made if need be. The caller holds mu.
+func (j *journal) track(node string) *track {
+	t := j.tracks[node]
+	if t == nil {
+		t = &track{}
+		j.tracks[node] = t
+	}
+	return t
+}
+
+// current is the running boot, or nil.
+func (t *track) current() *Timeline {
+	if len(t.Boots) == 0 {
+		return nil
+	}
+	return t.Boots[len(t.Boots)-1]
+}
+
+// begin starts a new boot.
+func (t *track) begin(now time.Time, mode nodedb.Mode) *Timeline {
+	tl := &Timeline{Began: now, Mode: mode}
+	t.Boots = append(t.Boots, tl)
+	if len(t.Boots) > keepBoots {
+		t.Boots = t.Boots[len(t.Boots)-keepBoots:]
+	}
+	t.expect = nil
+	return tl
+}
+
+// step adds a step to the node's running boot and tells the watchers. A step
+// that says the same as the one before is the same step.
+func (j *journal) step(node string, mode nodedb.Mode, name StepName, text string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.add(node, mode, name, text)
+}
+
+func (j *journal) add(node string, mode nodedb.Mode, name StepName, text string) {
+	now := j.now()
+	t := j.track(node)
+	tl := t.current()
+	if tl == nil || tl.Over && name != StepBooted && name != StepRefused {
+		tl = t.begin(now, mode)
+	}
+	if tl.Mode == nodedb.ModeNone {
+		tl.Mode = mode
+	}
+	if last := tl.Last(); last != nil && last.Name == name && last.Text == text {
+		last.At = now
+		return
+	}
+	tl.Steps = append(tl.Steps, Step{At: now, Name: name, Text: text})
+	if n := len(tl.Steps); n > 200 { // a machine that asks for ever
+		tl.Steps = append(tl.Steps[:100:100], tl.Steps[n-50:]...)
+	}
+	switch name {
+	case StepLocalBoot, StepBooted, StepHeld, StepFailed:
+		tl.Over = true
+	}
+	t.dirty = true
+	j.nudge()
+	j.log.Info("step", "node", node, "step", string(name), "text", text)
+}
+
+// nudge wakes the watchers. The caller holds mu.
+func (j *journal) nudge() {
+	for c := range j.watch {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// try is the number of the newest try of the node's attempt.
+func (j *journal) try(node string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.track(node).Try
+}
+
+// bad is how many tries in a row were not brought to their end.
+func (j *journal) bad(node string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.track(node).Bad
+}
+
+// beginTry counts a try; after is the newest that the table knows of. Firmware
+// that asks for the same file twice within seconds began once.
+func (j *journal) beginTry(node string, mode nodedb.Mode, after int) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.now()
+	t := j.track(node)
+	tl := t.current()
+	again := tl != nil && tl.Try == t.Try && t.Try > 0 && now.Sub(t.script) < 5*time.Second && !tl.Has(StepBootConfig)
+	if again {
+		return t.Try
+	}
+	if tl == nil || tl.Over || tl.Has(StepScript) || tl.Has(StepBootLoader) {
+		tl = t.begin(now, mode)
+	}
+	t.Try = max(t.Try, after) + 1
+	t.Bad++
+	t.script = now
+	tl.Try, tl.Mode = t.Try, mode
+	t.dirty = true
+	return t.Try
+}
+
+// sawTry takes the count from a token that is good and newer than what we
+// remember: the daemon was killed before it wrote the count.
+func (j *journal) sawTry(node string, try int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if t := j.track(node); t.Try < try {
+		t.Try = try
+		t.dirty = true
+	}
+}
+
+// reset forgets the tries: nodeset began a new attempt.
+func (j *journal) reset(node string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	t := j.track(node)
+	t.Try, t.Bad = 0, 0
+	if tl := t.current(); tl != nil && !tl.Over {
+		tl.Over = true
+	}
+	t.dirty = true
+	j.nudge()
+}
+
+// good says that a try was brought to its end.
+func (j *journal) good(node string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.track(node).Bad = 0
+	j.track(node).dirty = true
+}
+
+// expect says which modules the node's boot loader will fetch now.
+func (j *journal) expect(node string, mods map[string]int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	t := j.track(node)
+	tl := t.current()
+	if tl == nil {
+		return
+	}
+	t.expect = mods
+	tl.Load = &Load{Total: len(mods)}
+	for _, size := range mods {
+		tl.Load.Size += size
+	}
+}
+
+// firmware is what the node's machine last said it boots with.
+func (j *journal) firmware(node string) netboot.Firmware {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.track(node).firmware
+}
+
+// httpBoot says whether the node's firmware last asked for a URL.
+func (j *journal) httpBoot(node string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.track(node).httpBoot
+}
+
+// stalls marks the boots that stand still.
+func (j *journal) stalls() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.now()
+	for node, t := range j.tracks {
+		tl := t.current()
+		if tl == nil || tl.Over || tl.Last() == nil || tl.Mode != nodedb.ModeInstall && tl.Mode != nodedb.ModeNetboot {
+			continue
+		}
+		limit, ok := stallAfter[tl.Last().Name]
+		if ok && now.Sub(tl.heard()) > limit {
+			j.add(node, tl.Mode, StepStalled, tl.stall(now))
+		}
+	}
+}
+
+// A View is what `margay watch` and the pages show of a node.
+type View struct {
+	Node  string
+	Bad   int // tries in a row that were not brought to their end
+	Boots []Timeline
+}
+
+// Views are those of the named nodes.
+func (s *Service) Views(nodes []string) []View { return s.journal.views(nodes) }
+
+func (j *journal) views(nodes []string) []View {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var out []View
+	for _, n := range nodes {
+		v := View{Node: n}
+		if t := j.tracks[n]; t != nil {
+			v.Bad = t.Bad
+			for _, tl := range t.Boots {
+				c := *tl
+				c.Steps = append([]Step(nil), tl.Steps...)
+				if tl.Load != nil {
+					l := *tl.Load
+					c.Load = &l
+				}
+				v.Boots = append(v.Boots, c)
+			}
+		}
+		out = append(out, v)
+	}
+	sort.Slice(out, func(a, b int) bool { return out[a].Node < out[b].Node })
+	return out
+}
+
+// Subscribe returns a channel that is nudged after any timeline changed. It
+// must be given back by cancel.
+func (s *Service) Subscribe() (changed <-chan struct{}, cancel func()) {
+	c := make(chan struct{}, 1)
+	j := s.journal
+	j.mu.Lock()
+	j.watch[c] = true
+	j.mu.Unlock()
+	return c, func() {
+		j.mu.Lock()
+		delete(j.watch, c)
+		j.mu.Unlock()
+	}
+}

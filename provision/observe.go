@@ -1,0 +1,161 @@
+package provision
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// Observe takes note of what a service did for a machine.
+func (s *Service) Observe(e netboot.Event) {
+	if s.dry(e.Machine) {
+		return
+	}
+	snap := s.DB.Snapshot()
+	node := e.Node
+	if node == "" {
+		node = nodeAt(snap, e.Machine)
+	}
+	n, err := snap.Node(node)
+	if err != nil {
+		return // not ours
+	}
+	switch e.Step {
+	case netboot.StepOffer, netboot.StepAck, netboot.StepNak:
+		s.journal.dhcp(n, e)
+	case netboot.StepFile:
+		s.journal.file(n, e)
+	case netboot.StepRefused:
+		s.journal.step(n.Name, n.Mode, StepRefused, refusedText(e))
+	}
+}
+
+func refusedText(e netboot.Event) string {
+	text := e.Proto
+	if e.Name != "" {
+		text += " " + e.Name
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// dhcp notes an address that was offered or given. Firmware's first offer
+// begins a boot.
+func (j *journal) dhcp(n *nodedb.Node, e netboot.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	t := j.track(n.Name)
+	m := e.Machine
+	firmware := (m.PXE || m.HTTPBoot) && !m.Loader
+	if firmware {
+		t.firmware, t.httpBoot = m.Firmware, m.HTTPBoot
+	}
+	if firmware && e.Step == netboot.StepOffer && t.bootIsUnderWay() {
+		t.begin(j.now(), n.Mode)
+	}
+	if !firmware && !m.Loader && t.idle() {
+		return // the running system renews its lease
+	}
+	if e.Step == netboot.StepOffer {
+		j.add(n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks, offered %s", asker(m), e.Addr))
+	} else if e.Step == netboot.StepNak {
+		j.add(n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks for %s, which is not its address; told so", asker(m), m.Requested))
+	}
+}
+
+// bootIsUnderWay says whether the running boot is past its first words, so
+// that firmware asking again means a new boot.
+func (t *track) bootIsUnderWay() bool {
+	tl := t.current()
+	return tl == nil || tl.Over || tl.Has(StepScript) || tl.Has(StepBootLoader) || tl.Has(StepLoader)
+}
+
+// idle says whether no boot runs.
+func (t *track) idle() bool {
+	tl := t.current()
+	return tl == nil || tl.Over || tl.Has(StepInstalled)
+}
+
+func asker(m netboot.Machine) string {
+	switch {
+	case m.Loader:
+		return "iPXE"
+	case m.HTTPBoot:
+		return m.Firmware.String() + " HTTP boot"
+	case m.PXE:
+		return m.Firmware.String() + " PXE"
+	}
+	return "the system"
+}
+
+// file notes a file that was sent.
+func (j *journal) file(n *nodedb.Node, e netboot.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if e.Machine.Head {
+		return
+	}
+	name := strings.ToLower(e.Name)
+	if j.module(n, name, e) {
+		return
+	}
+	if !e.Done || e.Err != nil {
+		return
+	}
+	if step, text := fileStep(n, name, e); step != "" {
+		j.add(n.Name, n.Mode, step, text)
+	}
+}
+
+// module counts a file that boot.cfg names. A loader may ask for a file twice;
+// it counts once.
+func (j *journal) module(n *nodedb.Node, name string, e netboot.Event) bool {
+	t := j.track(n.Name)
+	size, ok := t.expect[name]
+	tl := t.current()
+	if !ok || tl == nil || tl.Load == nil {
+		return false
+	}
+	l := tl.Load
+	l.Current = name
+	l.Last = j.now()
+	if l.First.IsZero() {
+		l.First = l.Last
+		j.add(n.Name, n.Mode, StepModules, fmt.Sprintf("fetches %d modules, %.1f MB", l.Total, float64(l.Size)/1e6))
+	}
+	if e.Done && e.Err == nil && e.Bytes >= size {
+		delete(t.expect, name)
+		l.Count++
+		l.Bytes += size
+		if l.Count == l.Total {
+			j.add(n.Name, n.Mode, StepModules, l.String())
+		}
+	}
+	j.nudge()
+	return true
+}
+
+// fileStep is the step that a sent file stands for.
+func fileStep(n *nodedb.Node, name string, e netboot.Event) (StepName, string) {
+	base := path.Base(name)
+	switch {
+	case e.Proto == "tftp":
+		return StepLoader, fmt.Sprintf("%s by TFTP, %d bytes", base, e.Bytes)
+	case base == "script" && n.Mode == nodedb.ModeBoot, base == "exit.efi":
+		return StepLocalBoot, "told to boot from its disk"
+	case base == "script":
+		return StepScript, "has its iPXE script"
+	case base == "mboot.c32", strings.HasPrefix(base, "boot") && strings.HasSuffix(base, ".efi"), base == "mboot.efi":
+		return StepBootLoader, base + ", the medium's own boot loader"
+	case base == "boot.cfg":
+		return StepBootConfig, "has its boot.cfg"
+	case base == "ks.cfg":
+		return StepKickstart, "has its kickstart"
+	}
+	return "", ""
+}

@@ -1,0 +1,328 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path"
+	"strings"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// Open finds the file that a machine asks for by TFTP or HTTP:
+//
+//	boot/<node>/<file>   made for that node, and sent to its address only
+//	install/<os>/<arch>/ an install tree; names are matched without case
+//	xcat/xnba.kpxe, ...  boot loaders; nothing in them is secret
+func (s *Service) Open(ctx context.Context, m netboot.Machine, name string) (*netboot.File, error) {
+	name, query, _ := strings.Cut(name, "?")
+	name = strings.TrimPrefix(name, "tftpboot/")
+	first, rest, _ := strings.Cut(name, "/")
+	snap := s.DB.Snapshot()
+	switch {
+	case first == "boot":
+		return s.openBoot(snap, m, rest, query)
+	case first == "install":
+		return s.openTree(snap, m, rest)
+	case strings.HasPrefix(name, "xcat/xnba/nodes/"):
+		node := strings.TrimSuffix(path.Base(name), ".uefi")
+		return s.openBoot(snap, m, node+"/script", query)
+	}
+	return s.openLoader(snap, m, name)
+}
+
+// openLoader looks where the operator may have put a loader of his own, then
+// among the built-in ones.
+func (s *Service) openLoader(snap *nodedb.Snapshot, m netboot.Machine, name string) (*netboot.File, error) {
+	name = strings.TrimPrefix(name, "xcat/")
+	if !plainName(name) {
+		return nil, netboot.ErrNotFound
+	}
+	for _, dir := range s.loader {
+		for _, as := range loaderNames(name) {
+			f, err := openFS(dir, as)
+			if err != nil {
+				continue
+			}
+			f.Name = name
+			f.Node = nodeAt(snap, m)
+			return f, nil
+		}
+	}
+	return nil, netboot.ErrNotFound
+}
+
+// loaderNames are the names under which a loader may lie: ours, then those of
+// iPXE's own builds.
+func loaderNames(name string) []string {
+	switch name {
+	case "xnba.kpxe":
+		return []string{"xnba.kpxe", "undionly.kpxe"}
+	case "xnba.efi":
+		return []string{"xnba.efi", "snponly.efi", "ipxe.efi"}
+	case "xnba-arm64.efi":
+		return []string{"xnba-arm64.efi", "snp-arm64.efi", "snp.efi"}
+	}
+	return []string{name}
+}
+
+// openTree opens a file of an install tree. Such files are no secret: any
+// machine may read them, and those of a node are counted to its boot.
+func (s *Service) openTree(snap *nodedb.Snapshot, m netboot.Machine, name string) (*netboot.File, error) {
+	parts := strings.SplitN(path.Clean("/" + name)[1:], "/", 3)
+	if len(parts) < 3 {
+		return nil, netboot.ErrNotFound
+	}
+	root, err := s.tree(snap, parts[0], parts[1])
+	if err != nil {
+		return nil, netboot.ErrNotFound
+	}
+	f, err := openRoot(root, parts[2])
+	if err != nil {
+		return nil, err
+	}
+	f.Name = parts[2]
+	f.Node = nodeAt(snap, m)
+	return f, nil
+}
+
+// openRoot opens a regular file, matching each element without case when the
+// name as asked for is not there: media are in upper case, their boot.cfg in
+// lower.
+func openRoot(root *os.Root, name string) (*netboot.File, error) {
+	f, err := root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if real, ok := foldName(root.FS(), name); ok {
+			f, err = root.Open(real)
+		}
+	}
+	if err != nil {
+		return nil, netboot.ErrNotFound
+	}
+	return asFile(f)
+}
+
+func openFS(fsys fs.FS, name string) (*netboot.File, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, netboot.ErrNotFound
+	}
+	return asFile(f)
+}
+
+func asFile(f fs.File) (*netboot.File, error) {
+	fi, err := f.Stat()
+	body, ok := f.(readSeekCloser)
+	if err != nil || !ok || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, netboot.ErrNotFound
+	}
+	return &netboot.File{Body: body, Size: fi.Size(), ModTime: fi.ModTime()}, nil
+}
+
+type readSeekCloser interface {
+	fs.File
+	Seek(offset int64, whence int) (int64, error)
+}
+
+// foldName finds name in fsys whatever the case of its elements.
+func foldName(fsys fs.FS, name string) (string, bool) {
+	dir := "."
+	for _, want := range strings.Split(name, "/") {
+		entries, err := fs.ReadDir(fsys, dir)
+		if err != nil {
+			return "", false
+		}
+		found := false
+		for _, e := range entries {
+			if strings.EqualFold(e.Name(), want) {
+				dir, found = path.Join(dir, e.Name()), true
+				break
+			}
+		}
+		if !found {
+			return "", false
+		}
+	}
+	return dir, true
+}
+
+// openBoot makes or finds a file of one node's boot.
+func (s *Service) openBoot(snap *nodedb.Snapshot, m netboot.Machine, name, query string) (*netboot.File, error) {
+	nodeName, file, ok := strings.Cut(name, "/")
+	if !ok {
+		return nil, netboot.ErrNotFound
+	}
+	n, err := snap.Node(nodeName)
+	if err != nil {
+		return nil, netboot.ErrNotFound
+	}
+	if err := s.mayHave(n, m); err != nil {
+		return nil, err
+	}
+	body, as, err := s.make(snap, n, m, file, query)
+	if err != nil {
+		return nil, err
+	}
+	if as != nil {
+		as.Node = n.Name
+		return as, nil
+	}
+	return &netboot.File{Name: file, Node: n.Name, Body: memory{bytes.NewReader(body)}, Size: int64(len(body)), Type: "text/plain"}, nil
+}
+
+// mayHave refuses a node's files to all addresses but the node's own.
+func (s *Service) mayHave(n *nodedb.Node, m netboot.Machine) error {
+	if s.isProbe(m) || (m.Addr.IsValid() && ownsAddr(n, m.Addr)) {
+		return nil
+	}
+	return &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
+		"these files are for node %s at %s only, and you ask from %s; correct the node's ip if this is that machine", n.Name, addrText(n.Addr), m.Addr)}
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return "no address"
+	}
+	return a.String()
+}
+
+// ownsAddr says whether an address is one that the node may ask from.
+func ownsAddr(n *nodedb.Node, a netip.Addr) bool {
+	return a == n.Addr
+}
+
+// make renders one file of a node's boot, or opens it from the install tree.
+func (s *Service) make(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine, file, query string) ([]byte, *netboot.File, error) {
+	if file == "exit.efi" {
+		return exitEFI(), nil, nil
+	}
+	if n.Mode == nodedb.ModeInstall || n.Mode == nodedb.ModeNetboot {
+		return s.makeInstall(snap, n, m, file, query)
+	}
+	if file != "script" {
+		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
+			"node %s is set to %q, so there is no %s for it; run nodeset %s install to install it", n.Name, n.CurrState, file, n.Name)}
+	}
+	return exitScript(n.CurrState, ""), nil, nil
+}
+
+func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine, file, query string) ([]byte, *netboot.File, error) {
+	a := attempt(snap, n.Name)
+	try, held := s.try(n.Name, a, file, m)
+	if held != "" {
+		return s.heldFile(n, file, held)
+	}
+	b, f, err := s.boot(snap, n, current(snap, n), s.facing(snap, n, m.Local))
+	if err != nil {
+		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
+	}
+	s.withTry(b, a, try, m)
+	if b.HTTPBoot || file == "bootx64.efi" || file == "crypto64.efi" {
+		b.HTTPBoot = true
+	}
+	if tree := treeFile(f, b, file); tree != "" {
+		root, err := s.tree(snap, b.OS, b.Arch)
+		if err != nil {
+			return nil, nil, err
+		}
+		tf, err := openRoot(root, tree)
+		if err != nil {
+			return nil, nil, err
+		}
+		tf.Name = file
+		return nil, tf, nil
+	}
+	name, err := s.generated(b, f, a, file, query, s.dry(m))
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := f.Make(b, name)
+	if errors.Is(err, nodedb.ErrNotFound) {
+		return nil, nil, netboot.ErrNotFound
+	}
+	if err != nil {
+		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
+	}
+	if name == "boot.cfg" && !s.dry(m) {
+		s.expectModules(b, f)
+	}
+	return text, nil, nil
+}
+
+// treeFile is the path in the install tree of a boot program that firmware
+// asks for without iPXE: the medium's own, signed as its vendor signed it.
+func treeFile(f Family, b *Boot, file string) string {
+	loader, err := f.Loader(b)
+	if err != nil {
+		return ""
+	}
+	switch strings.ToLower(file) {
+	case "bootx64.efi", "bootaa64.efi", "mboot.efi":
+		return loader
+	case "crypto64.efi":
+		return path.Join(path.Dir(loader), "crypto64.efi")
+	}
+	return ""
+}
+
+// generated is the family's name for a file, if this boot may have it now.
+// UEFI loaders look for boot.cfg below a directory named by their MAC.
+func (s *Service) generated(b *Boot, f Family, a *Attempt, file, query string, dry bool) (string, error) {
+	if dir, rest, ok := strings.Cut(file, "/"); ok && rest == "boot.cfg" && strings.HasPrefix(dir, "01-") {
+		file = "boot.cfg"
+	}
+	for _, name := range f.Files(b) {
+		if name != file {
+			continue
+		}
+		if name == "script" || name == "boot.cfg" || dry {
+			return name, nil
+		}
+		return name, s.tokenFits(b, a, name, query)
+	}
+	return "", netboot.ErrNotFound
+}
+
+// tokenFits refuses a file that holds a secret to whoever lacks the token of
+// the try that is running, or asks when the attempt is past that step.
+func (s *Service) tokenFits(b *Boot, a *Attempt, name, query string) error {
+	refuse := func(format string, args ...any) error {
+		return &netboot.Refusal{Node: b.Node.Name, Reason: fmt.Sprintf(format, args...)}
+	}
+	token, _ := strings.CutPrefix(query, "t=")
+	if a == nil || !a.checks(token) {
+		return refuse("%s of node %s wants the token of its boot, which only its boot.cfg has", name, b.Node.Name)
+	}
+	_, try, _ := splitToken(token)
+	if a.Try >= try && (a.Phase == PhaseInstalled || a.Phase == PhaseBooted) {
+		return refuse("%s of node %s is no longer to be had: the node reported %s", name, b.Node.Name, a.Phase)
+	}
+	if now := s.journal.try(b.Node.Name); try < now {
+		return refuse("%s of node %s: this token is of boot %d, and boot %d is running", name, b.Node.Name, try, now)
+	}
+	b.Token = token
+	return nil
+}
+
+// memory is a file made for one request.
+type memory struct{ *bytes.Reader }
+
+func (memory) Close() error { return nil }
+
+// nodeAt is the name of the node whose address m asks from, or "".
+func nodeAt(snap *nodedb.Snapshot, m netboot.Machine) string {
+	if n := snap.NodeByMAC(m.MAC); n != nil {
+		return n.Name
+	}
+	if n := snap.NodeByAddr(m.Addr); n != nil {
+		return n.Name
+	}
+	return ""
+}

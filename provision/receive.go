@@ -1,0 +1,140 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// maxReport bounds the text that a machine may post with a callback, in bytes.
+const maxReport = 4 << 10
+
+// Receive takes a machine's word: callback/<token>/<step>. Steps are
+// installing, report (text for the timeline), installed, booted and failed. A
+// step is in the table before Receive returns nil; said twice it is harmless.
+func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, body io.Reader) error {
+	name, _, _ = strings.Cut(name, "?")
+	rest, ok := strings.CutPrefix(name, "callback/")
+	token, step, ok2 := strings.Cut(rest, "/")
+	if !ok || !ok2 {
+		return netboot.ErrNotFound
+	}
+	snap := s.DB.Snapshot()
+	n, a, err := s.caller(snap, m, token)
+	if err != nil {
+		return err
+	}
+	if s.dry(m) {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(body, maxReport))
+	_, try, _ := splitToken(token)
+	s.journal.sawTry(n.Name, try)
+	switch step {
+	case "installing":
+		return s.reached(ctx, n, a, try, PhaseInstalling, nodedb.StatusInstalling, "the installer has begun")
+	case "report":
+		s.journal.step(n.Name, n.Mode, StepReport, clean(string(text)))
+		return nil
+	case "installed":
+		return s.reached(ctx, n, a, try, PhaseInstalled, nodedb.StatusInstalled, "installed; boots from its disk from now on")
+	case "booted":
+		return s.reached(ctx, n, a, try, PhaseBooted, nodedb.StatusBooted, "the system is up")
+	case "failed":
+		return s.failed(ctx, n, a, clean(string(text)))
+	}
+	return netboot.ErrNotFound
+}
+
+// caller is the node that a token names, if the token is good and the machine
+// asks from an address of that node.
+func (s *Service) caller(snap *nodedb.Snapshot, m netboot.Machine, token string) (*nodedb.Node, *Attempt, error) {
+	name, try, ok := splitToken(token)
+	if !ok {
+		return nil, nil, &netboot.Refusal{Reason: "callback: the token is not one of ours"}
+	}
+	n, err := snap.Node(name)
+	if err != nil {
+		return nil, nil, &netboot.Refusal{Reason: "callback: the token is not one of ours"}
+	}
+	a := attempt(snap, name)
+	if a == nil || !a.checks(token) {
+		return nil, nil, &netboot.Refusal{Node: name, Reason: "callback: the token is not of the attempt that runs; nodeset was run again since, or it is forged"}
+	}
+	if !s.isProbe(m) && !s.mayReport(snap, n, m.Addr) {
+		return nil, nil, &netboot.Refusal{Node: name, Reason: fmt.Sprintf("callback: node %s reports from %s, which is not its address", name, m.Addr)}
+	}
+	if now := s.journal.try(name); try < now {
+		return nil, nil, &netboot.Refusal{Node: name, Reason: fmt.Sprintf("callback: the token is of boot %d, and boot %d is running", try, now)}
+	}
+	return n, a, nil
+}
+
+// mayReport says whether a node may call back from an address: its own, or
+// one that no other node has. Once installed a host may answer from a
+// management network that the table need not know.
+func (s *Service) mayReport(snap *nodedb.Snapshot, n *nodedb.Node, addr netip.Addr) bool {
+	if ownsAddr(n, addr) {
+		return true
+	}
+	return addr.IsValid() && snap.NodeByAddr(addr) == nil
+}
+
+// reached writes that a node says it is at a phase. Within a try phases only
+// go forward; an earlier one, or the same again, changes nothing.
+func (s *Service) reached(ctx context.Context, n *nodedb.Node, a *Attempt, try int, phase Phase, status nodedb.Status, text string) error {
+	changed := false
+	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		changed = false
+		now := attempt(tx.Snapshot(), n.Name)
+		if now == nil || now.Secret != a.Secret || try < now.Try || try == now.Try && order[phase] <= order[now.Phase] {
+			return nil
+		}
+		changed = true
+		now.Phase, now.Try, now.Reason = phase, try, ""
+		tx.Put(attemptKey(n.Name), now.attrs())
+		s.setStatus(tx, n.Name, status)
+		if phase == PhaseInstalled {
+			k := nodedb.Key{Kind: nodedb.KindNode, Name: n.Name}
+			tx.Set(k, "chain.currstate", string(nodedb.ModeBoot))
+			tx.Set(k, "chain.currchain", "")
+		}
+		return nil
+	})
+	if err != nil || !changed {
+		return err
+	}
+	s.journal.step(n.Name, a.Mode, stepOf[phase], text)
+	if phase == PhaseInstalled || phase == PhaseBooted {
+		s.journal.good(n.Name)
+	}
+	return nil
+}
+
+var (
+	order  = map[Phase]int{PhaseArmed: 0, PhaseInstalling: 1, PhaseFailed: 1, PhaseInstalled: 2, PhaseBooted: 3}
+	stepOf = map[Phase]StepName{PhaseInstalling: StepInstalling, PhaseInstalled: StepInstalled, PhaseBooted: StepBooted}
+)
+
+// failed writes that the installer gave up, and why. The node stays as it is
+// and may try again.
+func (s *Service) failed(ctx context.Context, n *nodedb.Node, a *Attempt, why string) error {
+	if why == "" {
+		why = "the installer gave up without saying why"
+	}
+	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		if now := attempt(tx.Snapshot(), n.Name); now != nil && now.Phase != PhaseInstalled && now.Phase != PhaseBooted {
+			s.setStatus(tx, n.Name, nodedb.StatusFailed)
+		}
+		return nil
+	})
+	if err == nil {
+		s.journal.step(n.Name, a.Mode, StepFailed, why)
+	}
+	return err
+}

@@ -1,0 +1,148 @@
+package provision
+
+import (
+	"fmt"
+	"time"
+
+	"margay/nodedb"
+)
+
+// A Timeline is one boot of a node, from its first DHCP request on.
+type Timeline struct {
+	Began time.Time   `json:"began"`
+	Mode  nodedb.Mode `json:"mode"`
+	Try   int         `json:"try,omitempty"` // of its attempt; 0 before a try began
+	Steps []Step      `json:"steps"`
+	Load  *Load       `json:"load,omitempty"`
+	Over  bool        `json:"over,omitempty"` // nothing more is to come
+}
+
+// A Step is something that a node was seen to do, or said.
+type Step struct {
+	At   time.Time `json:"at"`
+	Name StepName  `json:"name"`
+	Text string    `json:"text"`
+}
+
+// A StepName says what a step is, in one word.
+type StepName string
+
+// The steps of a boot in their usual order, and those that end it.
+const (
+	StepDHCP       StepName = "dhcp"
+	StepLoader     StepName = "loader"
+	StepScript     StepName = "script"
+	StepBootLoader StepName = "bootloader"
+	StepBootConfig StepName = "bootcfg"
+	StepModules    StepName = "modules"
+	StepKickstart  StepName = "kickstart"
+	StepInstalling StepName = "installing"
+	StepReport     StepName = "report"
+	StepInstalled  StepName = "installed"
+	StepLocalBoot  StepName = "localboot"
+	StepBooted     StepName = "booted"
+	StepStalled    StepName = "stalled"
+	StepRefused    StepName = "refused"
+	StepFailed     StepName = "failed"
+	StepHeld       StepName = "held"
+)
+
+// stallAfter is how long nothing may be heard after a step before the node
+// counts as stalled. Firmware answers within seconds; an installer writes for
+// minutes without a word.
+var stallAfter = map[StepName]time.Duration{
+	StepDHCP:       60 * time.Second,
+	StepLoader:     60 * time.Second,
+	StepScript:     60 * time.Second,
+	StepBootLoader: 60 * time.Second,
+	StepBootConfig: 60 * time.Second,
+	StepModules:    30 * time.Second,
+	StepKickstart:  5 * time.Minute,
+	StepInstalling: 30 * time.Minute,
+	StepReport:     30 * time.Minute,
+	StepInstalled:  20 * time.Minute,
+}
+
+// Load is how far a boot loader is with the modules.
+type Load struct {
+	Count   int       `json:"count"` // loaded whole
+	Total   int       `json:"total"`
+	Bytes   int64     `json:"bytes"`
+	Size    int64     `json:"size"` // of all
+	Current string    `json:"current"`
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
+}
+
+// Rate is the mean rate in bytes per second.
+func (l *Load) Rate() float64 {
+	d := l.Last.Sub(l.First).Seconds()
+	if d <= 0 {
+		return 0
+	}
+	return float64(l.Bytes) / d
+}
+
+func (l *Load) String() string {
+	s := fmt.Sprintf("module %d of %d", l.Count, l.Total)
+	if l.Bytes > 0 {
+		s += fmt.Sprintf(", %.1f of %.1f MB", float64(l.Bytes)/1e6, float64(l.Size)/1e6)
+	}
+	if r := l.Rate(); r > 0 {
+		s += fmt.Sprintf(", %.1f MB/s", r/1e6)
+	}
+	return s
+}
+
+// Last is the newest step, or nil.
+func (t *Timeline) Last() *Step {
+	if len(t.Steps) == 0 {
+		return nil
+	}
+	return &t.Steps[len(t.Steps)-1]
+}
+
+// Has says whether a step was seen.
+func (t *Timeline) Has(name StepName) bool {
+	for _, s := range t.Steps {
+		if s.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// stall is how a stalled boot is described: where it stands and for how long.
+func (t *Timeline) stall(now time.Time) string {
+	last := t.Last()
+	text := fmt.Sprintf("no word for %s since %s", now.Sub(t.heard()).Round(time.Second), last.Name)
+	if last.Name == StepModules && t.Load != nil {
+		text = fmt.Sprintf("%s at %s, %s", text, t.Load, t.Load.Current)
+	}
+	if hint := stallHint[last.Name]; hint != "" {
+		text += "; " + hint
+	}
+	return text
+}
+
+// heard is when the boot last showed any sign of life.
+func (t *Timeline) heard() time.Time {
+	at := t.Last().At
+	if t.Load != nil && t.Load.Last.After(at) {
+		return t.Load.Last
+	}
+	return at
+}
+
+// stallHint is what usually is the matter.
+var stallHint = map[StepName]string{
+	StepDHCP:       "it was offered an address and did not go on: is another DHCP server answering it?",
+	StepLoader:     "the boot loader did not start: a firmware with Secure Boot on refuses it; use UEFI HTTP boot there",
+	StepScript:     "iPXE has its script and fetched nothing: look at the machine's screen",
+	StepBootLoader: "the medium's boot loader fetched no boot.cfg: look at the machine's screen",
+	StepBootConfig: "the boot loader fetched no module: look at its screen for a fatal error",
+	StepModules:    "the machine stopped fetching: look at its screen, and at the network between",
+	StepKickstart:  "the installer has its kickstart and does not report: look at its screen (Alt+F12 shows its log)",
+	StepInstalling: "the installer began and does not report an end: look at its screen",
+	StepInstalled:  "installed, but the first boot does not report: is the disk first in its boot order?",
+}

@@ -1,0 +1,88 @@
+package provision
+
+import (
+	"fmt"
+	"strings"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// try says which try of its attempt a machine's request belongs to. Asking
+// for the first file of a boot begins one; after maxTries that no installer
+// brought to an end the node is held, and held says why.
+func (s *Service) try(node string, a *Attempt, file string, m netboot.Machine) (try int, held string) {
+	if a == nil {
+		return 0, ""
+	}
+	try = s.journal.try(node)
+	if s.dry(m) {
+		return max(try, 1), ""
+	}
+	if a.Phase == PhaseFailed && a.Reason != "" {
+		return try, a.Reason
+	}
+	if m.Head || (file != "script" && !isBootProgram(file)) {
+		return max(try, 1), ""
+	}
+	if bad := s.journal.bad(node); a.Mode == nodedb.ModeInstall && bad >= maxTries {
+		held = fmt.Sprintf("%d boots began the install and none reported its end; see margay watch %s, then nodeset it again", bad, node)
+		s.hold(node, held)
+		return try, held
+	}
+	return s.journal.beginTry(node, a.Mode, a.Try), ""
+}
+
+// isBootProgram says whether file is what UEFI HTTP boot begins with.
+func isBootProgram(file string) bool {
+	file = strings.ToLower(file)
+	return file == "bootx64.efi" || file == "bootaa64.efi" || file == "mboot.efi"
+}
+
+// hold stops a node from trying again until nodeset is run for it.
+func (s *Service) hold(node, reason string) {
+	s.journal.step(node, nodedb.ModeInstall, StepHeld, reason)
+	s.journal.later(func(tx *nodedb.Tx) {
+		snap := tx.Snapshot()
+		a := attempt(snap, node)
+		if a == nil || a.Phase == PhaseFailed {
+			return
+		}
+		a.Phase, a.Reason = PhaseFailed, reason
+		tx.Put(attemptKey(node), a.attrs())
+		s.setStatus(tx, node, nodedb.StatusFailed)
+	})
+}
+
+// heldFile is what a held node is sent: a script that says why.
+func (s *Service) heldFile(n *nodedb.Node, file, why string) ([]byte, *netboot.File, error) {
+	if file != "script" {
+		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: "node " + n.Name + " is held: " + why}
+	}
+	text := "#!ipxe\n#held\necho " + clean("margay: node "+n.Name+" is held: "+why) + "\nsleep 20\n"
+	tail := strings.SplitN(string(exitScript("held", "")), "\n", 3)[2]
+	return []byte(text + tail), nil, nil
+}
+
+// expectModules tells the journal what the boot loader will fetch.
+func (s *Service) expectModules(b *Boot, f Family) {
+	mods, err := f.Modules(b)
+	if err != nil {
+		return
+	}
+	want := make(map[string]int64, len(mods))
+	for _, m := range mods {
+		want[strings.ToLower(m.Name)] = m.Size
+	}
+	s.journal.expect(b.Node.Name, want)
+}
+
+// setStatus writes nodelist.status and its time, in xCAT's format.
+func (s *Service) setStatus(tx *nodedb.Tx, node string, status nodedb.Status) {
+	k := nodedb.Key{Kind: nodedb.KindNode, Name: node}
+	if _, ok := tx.Get(k); !ok {
+		return
+	}
+	tx.Set(k, "nodelist.status", string(status))
+	tx.Set(k, "nodelist.statustime", s.Now().Format("01-02-2006 15:04:05"))
+}
