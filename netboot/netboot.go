@@ -76,12 +76,14 @@ type Machine struct {
 	Addr      netip.Addr // the address it sends from; zero if it has none yet
 	Local     netip.Addr // our address as it reaches us; the server it should be told
 	Relay     netip.Addr // RFC 2131 giaddr; zero if it asked directly
+	Link      netip.Addr // whose network it is to be on, where relay or client say (RFC 3527, RFC 3011); else zero
 	Interface string     // on which of our interfaces; may be empty
 
 	// From DHCP only.
 	Ask       Ask
 	Requested netip.Addr // option 50, or ciaddr when renewing
 	Server    netip.Addr // option 54 in a REQUEST; zero if absent
+	Proxy     bool       // another server gives it its address: only what to boot is asked
 	Firmware  Firmware
 	HTTPBoot  bool // vendor class HTTPClient: wants a URL (UEFI 2.5+, 24.7)
 	PXE       bool // vendor class PXEClient: wants a boot file

@@ -1,0 +1,289 @@
+// Package dhcp speaks DHCP and PXE as a planner says (RFC 2131, 2132, 3046,
+// 3396, 4578; PXE 2.1; UEFI 2.10, 24.7).
+//
+// It decides nothing: who a machine is, which address it has and what it
+// boots are the Planner's. What the package owns is the wire: what each
+// firmware has to be told so that it takes the answer, where the answer goes,
+// and that a packet from anywhere cannot make it fail.
+//
+// A Planner sees every request, those too that have taken another server's
+// offer (Machine.Server is then neither zero nor the plan's); it must not
+// promise an address on such a one. For RELEASE and DECLINE its answer is not
+// sent. It is called from many goroutines at once, each with a deadline.
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"margay/netboot"
+)
+
+// planTime bounds one request: a client has asked again by then.
+const planTime = 4 * time.Second
+
+// defaultWorkers is how many requests are in hand at once unless told: enough
+// for planners that wait for a disk, few enough to stay small in a storm.
+const defaultWorkers = 512
+
+// A Server answers machines. The zero value with a Planner is ready; fields
+// must not change once it serves.
+type Server struct {
+	Planner  netboot.Planner
+	Observer netboot.Observer // nil: nobody is told
+	Log      *slog.Logger     // nil: nothing is logged
+	Workers  int              // requests in hand at once on a socket; 0: 512
+
+	// Foreign is told, once for each, of other servers from which machines
+	// take their addresses while we are to give them. It must not block.
+	// nil: a warning is logged.
+	Foreign func(Foreign)
+
+	pool    sync.Pool // of *exchange
+	count   counters
+	foreign strangers
+}
+
+// Serve answers what arrives on c until ctx is done, then closes c, waits for
+// the requests in hand and returns nil.
+func (s *Server) Serve(ctx context.Context, c *Conn) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make(chan error, len(c.socks))
+	for _, k := range c.socks {
+		go func() {
+			defer stop() // one socket's fault ends the others
+			errs <- s.listen(ctx, k)
+		}()
+	}
+	var all []error
+	for range c.socks {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+// listen hands each request to a goroutine of its own, so that one for which
+// the planner waits holds nobody up. Their number is bounded: beyond it the
+// socket's buffer is the queue, and what overflows is asked again.
+func (s *Server) listen(ctx context.Context, k *sock) error {
+	defer context.AfterFunc(ctx, func() { k.udp.Close() })()
+	workers := s.Workers
+	if workers <= 0 {
+		workers = defaultWorkers
+	}
+	slots := make(chan struct{}, workers)
+	var hand sync.WaitGroup
+	defer hand.Wait()
+	for {
+		x := s.exchange()
+		err := x.read(k)
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			s.log().Warn("dhcp: cannot receive", "interface", k.ifname, "err", err)
+			if !pause(ctx, time.Second) {
+				return nil
+			}
+			continue
+		}
+		slots <- struct{}{}
+		hand.Add(1)
+		go func() {
+			s.serve(ctx, k, x)
+			s.pool.Put(x)
+			<-slots
+			hand.Done()
+		}()
+	}
+}
+
+// pause waits, or says that ctx is done. It keeps an interface that is gone
+// from being asked without end.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// serve answers one request, or stays silent.
+func (s *Server) serve(ctx context.Context, k *sock, x *exchange) {
+	s.count.received.Add(1)
+	if err := x.parse(k); err != nil {
+		s.count.malformed.Add(1)
+		s.log().Debug("dhcp: dropped", "from", x.src, "err", err)
+		return
+	}
+	m := x.machine(k)
+	if s.unwanted(k, &m) {
+		s.count.ignored.Add(1)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, planTime)
+	defer cancel()
+	plan, err := s.Planner.Plan(ctx, m)
+	s.notice(k, &m, plan)
+	if err == nil && plan == nil {
+		err = netboot.ErrIgnore
+	}
+	if err != nil {
+		s.refuse(&m, err)
+		return
+	}
+	s.answer(k, x, &m, plan)
+}
+
+// unwanted says whether a request is for somebody else altogether: a socket
+// that cannot broadcast has no way to a machine without an address, and a
+// proxy has nothing to say to one that boots from its disk.
+func (s *Server) unwanted(k *sock, m *netboot.Machine) bool {
+	if k.relayed && !m.Relay.IsValid() && !m.Addr.IsValid() {
+		return true
+	}
+	if k.mode != Proxy {
+		return false
+	}
+	return !m.PXE && !m.HTTPBoot && !m.Loader
+}
+
+// refuse ends a request that has no plan.
+func (s *Server) refuse(m *netboot.Machine, err error) {
+	var no *netboot.Refusal
+	switch {
+	case errors.Is(err, netboot.ErrIgnore):
+		s.count.ignored.Add(1)
+	case errors.As(err, &no):
+		s.count.refused.Add(1)
+		s.tell(netboot.StepRefused, m, no.Node, "", netip.Addr{}, err)
+	default:
+		s.count.failed.Add(1)
+		s.log().Warn("dhcp: no plan", "mac", m.MAC, "err", err)
+		s.tell(netboot.StepRefused, m, "", "", netip.Addr{}, err)
+	}
+}
+
+// answer sends what a plan says and tells of it.
+func (s *Server) answer(k *sock, x *exchange, m *netboot.Machine, plan *netboot.Plan) {
+	if m.Ask == netboot.AskDiscover {
+		s.tell(netboot.StepDiscover, m, plan.Node, "", netip.Addr{}, nil)
+	}
+	kind, msg, lost := x.reply(k, m, plan)
+	if kind == 0 {
+		s.silent(m, plan)
+		return
+	}
+	if len(lost) > 0 {
+		s.log().Warn("dhcp: options left out, the machine takes no longer message",
+			"node", plan.Node, "mac", m.MAC, "options", lost, "octets", x.req.limit)
+	}
+	to := x.destination(k, kind)
+	if err := x.send(k, msg, to); err != nil {
+		s.count.failed.Add(1)
+		s.log().Warn("dhcp: cannot send", "node", plan.Node, "mac", m.MAC, "to", to, "err", err)
+		return
+	}
+	s.count.sent(kind)
+	s.tell(step(kind, m.Ask), m, plan.Node, plan.File, plan.Addr.Addr(), nil)
+}
+
+// silent ends a request that gets no reply by the protocol's own rules.
+func (s *Server) silent(m *netboot.Machine, plan *netboot.Plan) {
+	switch m.Ask {
+	case netboot.AskRelease:
+		s.tell(netboot.StepRelease, m, plan.Node, "", m.Addr, nil)
+	case netboot.AskDecline:
+		s.tell(netboot.StepDecline, m, plan.Node, "", m.Requested, nil)
+	default:
+		s.count.ignored.Add(1)
+	}
+}
+
+func step(kind byte, ask netboot.Ask) netboot.Step {
+	switch {
+	case kind == msgOffer:
+		return netboot.StepOffer
+	case kind == msgNak:
+		return netboot.StepNak
+	case ask == netboot.AskInform:
+		return netboot.StepInform
+	}
+	return netboot.StepAck
+}
+
+func (s *Server) tell(step netboot.Step, m *netboot.Machine, node, file string, addr netip.Addr, err error) {
+	if s.Observer == nil {
+		return
+	}
+	s.Observer.Observe(netboot.Event{
+		Time:    time.Now(),
+		Step:    step,
+		Proto:   "dhcp",
+		Machine: *m,
+		Node:    node,
+		Name:    file,
+		Addr:    addr,
+		Done:    true,
+		Err:     err,
+	})
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
+
+// Counts are what a server has done since it began.
+type Counts struct {
+	Received  uint64 // datagrams
+	Malformed uint64 // of them, not DHCP requests
+	Ignored   uint64 // not for us: silence
+	Refused   uint64 // the planner's *Refusal
+	Failed    uint64 // by our own fault
+	Offers    uint64
+	Acks      uint64
+	Naks      uint64
+}
+
+// Counts gives the counts so far.
+func (s *Server) Counts() Counts {
+	c := &s.count
+	return Counts{
+		Received:  c.received.Load(),
+		Malformed: c.malformed.Load(),
+		Ignored:   c.ignored.Load(),
+		Refused:   c.refused.Load(),
+		Failed:    c.failed.Load(),
+		Offers:    c.offers.Load(),
+		Acks:      c.acks.Load(),
+		Naks:      c.naks.Load(),
+	}
+}
+
+type counters struct {
+	received, malformed, ignored, refused, failed, offers, acks, naks atomic.Uint64
+}
+
+func (c *counters) sent(kind byte) {
+	switch kind {
+	case msgOffer:
+		c.offers.Add(1)
+	case msgNak:
+		c.naks.Add(1)
+	default:
+		c.acks.Add(1)
+	}
+}

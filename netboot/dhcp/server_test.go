@@ -1,0 +1,227 @@
+package dhcp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"margay/netboot"
+)
+
+// planFunc is a whole planner.
+type planFunc func(context.Context, netboot.Machine) (*netboot.Plan, error)
+
+func (f planFunc) Plan(ctx context.Context, m netboot.Machine) (*netboot.Plan, error) {
+	return f(ctx, m)
+}
+
+// events keeps what an observer is told.
+type events chan netboot.Event
+
+func (e events) Observe(ev netboot.Event) { e <- ev }
+
+var testPlan = netboot.Plan{
+	Node:     "esx1",
+	Addr:     netip.MustParsePrefix("10.1.0.11/16"),
+	Router:   netip.MustParseAddr("10.1.0.1"),
+	DNS:      []netip.Addr{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.2")},
+	NTP:      []netip.Addr{netip.MustParseAddr("10.1.0.1")},
+	Log:      []netip.Addr{netip.MustParseAddr("10.1.0.1")},
+	Domain:   "cluster.test",
+	Search:   []string{"cluster.test", "example.com"},
+	Hostname: "esx1",
+	MTU:      9000,
+	Lease:    600 * time.Second,
+}
+
+var testMAC = net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+
+// start serves on loopback and gives where.
+func start(t testing.TB, s *Server) netip.AddrPort {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c, err := ListenAddr(ctx, netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, c) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return c.Addr()
+}
+
+// A relay asks a server as a relay with a port of its own does (RFC 8357).
+type relay struct {
+	t testing.TB
+	*net.UDPConn
+}
+
+func newRelay(t testing.TB, server netip.AddrPort) *relay {
+	t.Helper()
+	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return &relay{t, c}
+}
+
+// viaRelay makes a request one that a relay on this host has passed on.
+func viaRelay(d *dhcpv4.DHCPv4) {
+	d.GatewayIPAddr = net.IPv4(127, 0, 0, 1)
+	d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, []byte{1, 2, 'e', '0', 19, 0}))
+}
+
+func (r *relay) ask(msg *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	r.t.Helper()
+	if _, err := r.Write(msg.ToBytes()); err != nil {
+		r.t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, err := r.Read(buf)
+	if err != nil {
+		r.t.Fatalf("no reply: %v", err)
+	}
+	got, err := dhcpv4.FromBytes(buf[:n])
+	if err != nil {
+		r.t.Fatalf("reply: %v", err)
+	}
+	return got
+}
+
+func discover(t testing.TB, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+	t.Helper()
+	d, err := dhcpv4.NewDiscovery(testMAC, mods...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.TransactionID = dhcpv4.TransactionID{1, 2, 3, 4}
+	return d
+}
+
+func TestServe(t *testing.T) {
+	ev := make(events, 8)
+	s := &Server{Observer: ev, Planner: planFunc(func(ctx context.Context, m netboot.Machine) (*netboot.Plan, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("the planner has no deadline")
+		}
+		p := testPlan
+		return &p, nil
+	})}
+	r := newRelay(t, start(t, s))
+
+	d := discover(t, viaRelay)
+	offer := r.ask(d)
+	if offer.MessageType() != dhcpv4.MessageTypeOffer || offer.YourIPAddr.String() != "10.1.0.11" {
+		t.Fatalf("got %s", offer.Summary())
+	}
+	req, err := dhcpv4.NewRequestFromOffer(offer, viaRelay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack := r.ask(req)
+	if ack.MessageType() != dhcpv4.MessageTypeAck || ack.YourIPAddr.String() != "10.1.0.11" {
+		t.Fatalf("got %s", ack.Summary())
+	}
+	for _, want := range []netboot.Step{netboot.StepDiscover, netboot.StepOffer, netboot.StepAck} {
+		e := <-ev
+		if e.Step != want || e.Node != "esx1" || e.Proto != "dhcp" {
+			t.Errorf("event %s of %q by %s, want %s of esx1 by dhcp", e.Step, e.Node, e.Proto, want)
+		}
+	}
+	if c := s.Counts(); c.Received != 2 || c.Offers != 1 || c.Acks != 1 {
+		t.Errorf("counts %+v", c)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	plans := make(chan netboot.Machine, 8)
+	s := &Server{Workers: 1, Planner: planFunc(func(_ context.Context, m netboot.Machine) (*netboot.Plan, error) {
+		plans <- m
+		if m.Hostname == "" {
+			return nil, netboot.ErrIgnore
+		}
+		p := testPlan
+		return &p, nil
+	})}
+	r := newRelay(t, start(t, s))
+
+	r.Write([]byte("hello"))
+	r.Write(discover(t).ToBytes()) // nobody relayed it: there is no way back
+	r.Write(discover(t, viaRelay).ToBytes())
+	other := discover(t, viaRelay, dhcpv4.WithOption(dhcpv4.OptHostName("x")),
+		dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(192, 0, 2, 1))),
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 1, 0, 11))))
+	r.Write(other.ToBytes())
+	// What comes back first is the answer to the last, so the others got none.
+	last := discover(t, viaRelay, dhcpv4.WithOption(dhcpv4.OptHostName("x")))
+	last.TransactionID = dhcpv4.TransactionID{9}
+	if got := r.ask(last); got.TransactionID != last.TransactionID {
+		t.Errorf("answered %s", got.Summary())
+	}
+	for want := 3; want > 0; want-- {
+		<-plans
+	}
+	if c := s.Counts(); c.Received != 5 || c.Malformed != 1 || c.Ignored != 3 || c.Offers != 1 {
+		t.Errorf("counts %+v", c)
+	}
+}
+
+// One planner that waits must not make the others wait.
+func TestSlowPlan(t *testing.T) {
+	wait := make(chan struct{})
+	s := &Server{Planner: planFunc(func(ctx context.Context, m netboot.Machine) (*netboot.Plan, error) {
+		if m.Hostname == "slow" {
+			select {
+			case <-wait:
+			case <-ctx.Done():
+			}
+		}
+		p := testPlan
+		return &p, nil
+	})}
+	r := newRelay(t, start(t, s))
+	slow := discover(t, viaRelay, dhcpv4.WithOption(dhcpv4.OptHostName("slow")))
+	r.Write(slow.ToBytes())
+	fast := discover(t, viaRelay)
+	fast.TransactionID = dhcpv4.TransactionID{9}
+	if got := r.ask(fast); got.TransactionID != fast.TransactionID {
+		t.Errorf("the slow one was answered first")
+	}
+	close(wait)
+}
+
+// A flood of requests that the planner sits on is bounded by Workers.
+func TestWorkersBounded(t *testing.T) {
+	entered := make(chan struct{}, 64)
+	release := make(chan struct{})
+	s := &Server{Workers: 2, Planner: planFunc(func(ctx context.Context, m netboot.Machine) (*netboot.Plan, error) {
+		entered <- struct{}{}
+		<-release
+		return nil, netboot.ErrIgnore
+	})}
+	r := newRelay(t, start(t, s))
+	for range 10 {
+		r.Write(discover(t, viaRelay).ToBytes())
+	}
+	<-entered
+	<-entered
+	if n := len(entered); n != 0 {
+		t.Errorf("%d more than 2 in hand", n)
+	}
+	close(release)
+	for range 8 {
+		<-entered
+	}
+}
