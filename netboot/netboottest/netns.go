@@ -184,7 +184,7 @@ func (l *LAN) Attach(h *Host, ifname string, addrs ...string) (err error) {
 // started inside l with it ("-netdev tap,ifname=NAME,script=no,downscript=no").
 func (l *LAN) Tap(ifname string) (err error) {
 	l.Do(func() {
-		t := &netlink.Tuntap{LinkAttrs: attrs(ifname), Mode: netlink.TUNTAP_MODE_TAP, Queues: 1}
+		t := &netlink.Tuntap{LinkAttrs: attrs(ifname), Mode: netlink.TUNTAP_MODE_TAP, Flags: netlink.TUNTAP_NO_PI, Queues: 1}
 		if err = netlink.LinkAdd(t); err != nil {
 			return
 		}
