@@ -166,7 +166,7 @@ func unpackAndCompare(t *testing.T, im *Image, want map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
 	var last, total int64
-	err := Unpack(context.Background(), im, dir, func(done, all int64) { last, total = done, all })
+	err := im.Unpack(context.Background(), dir, func(done, all int64) { last, total = done, all })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestLinksAreFollowedInside(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", name, b, err, want)
 		}
 	}
-	if err := Unpack(context.Background(), im, t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "leads out") {
+	if err := im.Unpack(context.Background(), t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "leads out") {
 		t.Errorf("unpacked links that lead out: %v", err)
 	}
 }

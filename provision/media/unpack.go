@@ -16,7 +16,7 @@ import (
 // exist: directories with mode 0755, files 0644, links that stay inside. It
 // never replaces a file and never writes outside dir. When it returns nil all
 // of it is on disk. progress, which may be nil, is called as bytes are written.
-func Unpack(ctx context.Context, im *Image, dir string, progress func(done, total int64)) error {
+func (im *Image) Unpack(ctx context.Context, dir string, progress func(done, total int64)) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
