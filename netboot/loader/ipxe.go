@@ -1,0 +1,14 @@
+//go:build !noipxe
+
+package loader
+
+import "github.com/tinkerbell/ipxedust/binary"
+
+// embedded names iPXE's builds as xCAT does its xNBA.
+func embedded() map[string][]byte {
+	return map[string][]byte{
+		"xnba.kpxe":      binary.Files["undionly.kpxe"],
+		"xnba.efi":       binary.Files["ipxe.efi"],
+		"xnba-arm64.efi": binary.Files["snp.efi"],
+	}
+}

@@ -1,0 +1,5 @@
+//go:build noipxe
+
+package loader
+
+func embedded() map[string][]byte { return nil }
