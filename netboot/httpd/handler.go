@@ -1,0 +1,149 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"margay/netboot"
+)
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, err := cleanPath(r.URL)
+	if err != nil {
+		s.log().Debug("http: odd path", "addr", r.RemoteAddr)
+		say(w, http.StatusNotFound, "no such file")
+		return
+	}
+	first, _, _ := strings.Cut(name, "/")
+	switch {
+	case first == callbacks && s.Receiver != nil:
+		s.callback(w, r, withQuery(name, r.URL))
+	case s.ours(name):
+		s.file(w, r, withQuery(name, r.URL))
+	default:
+		s.Fallback.ServeHTTP(w, r)
+	}
+}
+
+// file answers GET and HEAD from the opener.
+func (s *Server) file(w http.ResponseWriter, r *http.Request, name string) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		say(w, http.StatusMethodNotAllowed, "files are only read")
+		return
+	}
+	m := machine(r)
+	f, err := s.Opener.Open(r.Context(), m, name)
+	if err != nil {
+		s.refuse(w, m, name, err)
+		return
+	}
+	defer f.Body.Close()
+	if !m.Head && f.Size >= largeFile {
+		leave, err := s.wait(r.Context(), m)
+		if err != nil {
+			s.retry(w, m, f, name)
+			return
+		}
+		defer leave()
+	}
+	s.send(w, r, m, f, name)
+}
+
+// machine is what HTTP tells of who asks.
+func machine(r *http.Request) netboot.Machine {
+	m := netboot.Machine{
+		Agent: r.UserAgent(),
+		Head:  r.Method == http.MethodHead,
+		Probe: r.Header.Get("Margay-Probe"),
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		m.Addr = peer.Addr().Unmap()
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		m.Local = addrOf(local)
+	}
+	return m
+}
+
+// refuse tells the machine why it gets nothing. Firmware shows the status,
+// and an operator with a browser or curl the sentence.
+func (s *Server) refuse(w http.ResponseWriter, m netboot.Machine, name string, err error) {
+	var refusal *netboot.Refusal
+	e := netboot.Event{Step: netboot.StepRefused, Machine: m, Name: shown(name), Err: err}
+	log := s.log().With("addr", m.Addr, "file", shown(name))
+	switch {
+	case errors.Is(err, netboot.ErrIgnore):
+		say(w, http.StatusNotFound, "no such file")
+		return
+	case errors.Is(err, netboot.ErrNotFound):
+		log.Debug("http: no such file")
+		say(w, http.StatusNotFound, "no such file")
+	case errors.As(err, &refusal):
+		e.Node = refusal.Node
+		log.Warn("http: refused", "node", refusal.Node, "err", refusal.Reason)
+		say(w, http.StatusForbidden, refusal.Reason)
+	case errors.Is(err, context.Canceled):
+		return // the client is gone
+	default:
+		log.Error("http: file does not open", "err", err)
+		say(w, http.StatusInternalServerError, "server error; see the server's log")
+	}
+	s.observe(e)
+}
+
+// say answers with a sentence.
+func say(w http.ResponseWriter, status int, text string) {
+	text += "\n"
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}
+
+// send sends f and tells of it: once when it begins, once when it is over. Of a
+// HEAD nothing is told, for nothing is sent.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, m netboot.Machine, f *netboot.File, name string) {
+	e := netboot.Event{Step: netboot.StepFile, Machine: m, Node: f.Node, Name: f.Name, Size: f.Size}
+	if e.Name == "" {
+		e.Name = shown(name)
+	}
+	if !m.Head {
+		s.observe(e)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	if f.Type != "" {
+		h.Set("Content-Type", f.Type)
+	}
+	if f.ModTime.IsZero() {
+		h.Set("Cache-Control", "no-store")
+	}
+	began := time.Now()
+	out := newBody(w)
+	http.ServeContent(out, r, "", f.ModTime, f.Body)
+	if m.Head {
+		return
+	}
+	e.Done, e.Bytes, e.Took = true, out.sent, time.Since(began)
+	if out.sent < out.length {
+		e.Err = out.fault()
+		s.log().Warn("http: not sent whole", "node", e.Node, "addr", m.Addr, "file", e.Name,
+			"bytes", out.sent, "size", out.length, "err", e.Err)
+	}
+	if out.length >= 0 {
+		e.Size = out.length
+	}
+	s.observe(e)
+}
