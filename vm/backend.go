@@ -1,0 +1,217 @@
+package vm
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// About is what an endpoint says of itself.
+type About struct {
+	Kind        Kind
+	Version     string // 8.0.2
+	Build       string
+	Name        string // "VMware ESXi 8.0.2 build-22380479"
+	Licence     string
+	Restricted  bool   // changes through the API are forbidden
+	Reason      string // why
+	Fingerprint string // SHA-256 of the certificate that it showed
+	Via         string // api, ssh, "api+ssh"
+}
+
+// A Query asks for guests.
+type Query struct {
+	Names  []string // exact; nil: all
+	Detail bool     // with Spec and Snapshots
+}
+
+// A Host is one hypervisor as it is now.
+type Host struct {
+	ID          string
+	Name        string // as the hypervisor or its vCenter calls it
+	Version     string
+	Build       string
+	Vendor      string
+	Model       string
+	CPUs        int
+	MHz         int
+	MemoryMB    int64
+	Connected   bool
+	Maintenance bool
+	VCenter     string // address of the vCenter that manages it
+	PortGroups  []PortGroup
+	Networks    []string // every network a card can be put on
+	Switches    []Switch
+	Uplinks     []string // physical cards: vmnic0
+	Datastores  []Datastore
+}
+
+// A Datastore is one as its host has it mounted.
+type Datastore struct {
+	Name       string
+	Type       string // VMFS, NFS, ...
+	RemoteHost string // NFS
+	RemotePath string
+	CapacityKB int64
+	FreeKB     int64
+	Accessible bool
+	ReadOnly   bool
+}
+
+// Datastore finds one by name.
+func (h *Host) Datastore(name string) *Datastore {
+	for i := range h.Datastores {
+		if h.Datastores[i].Name == name {
+			return &h.Datastores[i]
+		}
+	}
+	return nil
+}
+
+// A Where says on which host, cluster or pool a guest is to be.
+type Where struct {
+	Host       string
+	Cluster    string
+	Datacenter string
+	Path       []string // inventory path of a vpx:// address
+}
+
+// An Order is one change of power.
+type Order struct {
+	VM     VM
+	Op     PowerOp
+	Answer Policy
+}
+
+// A PowerOp is what is done to a guest's power.
+type PowerOp string
+
+// The operations.
+const (
+	OpOn       PowerOp = "on"
+	OpOff      PowerOp = "off"
+	OpReset    PowerOp = "reset"
+	OpSuspend  PowerOp = "suspend"
+	OpShutdown PowerOp = "softoff"
+)
+
+// A Progress is told how far a long task is, in per cent.
+type Progress func(percent int)
+
+// A Reader tells what there is.
+type Reader interface {
+	About() About
+	// VMs returns guests, in inventory order.
+	VMs(ctx context.Context, q Query) ([]VM, error)
+	// Host returns one host; "" is the only one.
+	Host(ctx context.Context, name string) (*Host, error)
+	// Hosts returns the names of all.
+	Hosts(ctx context.Context) ([]string, error)
+}
+
+// A Powerer turns guests on and off, many at a time; how many at once is its
+// own to decide. done is called once an order, from one goroutine at a time.
+type Powerer interface {
+	Power(ctx context.Context, orders []Order, done func(i int, err error))
+}
+
+// A Builder makes, changes and removes guests.
+type Builder interface {
+	Create(ctx context.Context, at Where, s *Spec) (VM, error)
+	Register(ctx context.Context, at Where, vmx Path, name string) (VM, error)
+	// Reconfigure makes all of a change in one step, or none of it.
+	Reconfigure(ctx context.Context, v VM, c *Change) error
+	// Remove forgets a guest; purge deletes its files and all of its disks.
+	Remove(ctx context.Context, v VM, purge bool) error
+}
+
+// A Networker makes networks on a host.
+type Networker interface {
+	AddSwitch(ctx context.Context, host string, s Switch) error
+	AddPortGroup(ctx context.Context, host string, pg PortGroup) error
+	RemovePortGroup(ctx context.Context, host, name string) error
+}
+
+// A Storer mounts datastores and handles files on them.
+type Storer interface {
+	// Mount mounts an NFS export and returns the name that it got.
+	Mount(ctx context.Context, host string, l Location, label string) (string, error)
+	MakeDir(ctx context.Context, host string, p Path) error
+	CopyDisk(ctx context.Context, host string, from, to Path, f Format, progress Progress) error
+	Delete(ctx context.Context, host string, p Path) error
+}
+
+// A Hypervisor is an endpoint to which a connection stands.
+type Hypervisor interface {
+	Reader
+	Powerer
+	Builder
+	Networker
+	Storer
+	io.Closer
+}
+
+// A Filer moves files to and from datastores.
+type Filer interface {
+	List(ctx context.Context, host string, dir Path) ([]File, error)
+	Put(ctx context.Context, host string, p Path, r io.Reader, size int64) error
+	Get(ctx context.Context, host string, p Path) (io.ReadCloser, int64, error)
+}
+
+// A File is one on a datastore.
+type File struct {
+	Path  Path
+	Size  int64
+	Dir   bool
+	MTime time.Time
+}
+
+// A Cloner can copy whole guests; only vCenters can.
+type Cloner interface {
+	// Clone copies v to a new guest; linked shares v's disks as they are in its
+	// snapshot.
+	Clone(ctx context.Context, v VM, c CloneSpec, progress Progress) (VM, error)
+	Snapshot(ctx context.Context, v VM, name string) error
+	MarkTemplate(ctx context.Context, v VM) error
+}
+
+// A CloneSpec is what a clone is to be.
+type CloneSpec struct {
+	Name      string
+	Where     Where
+	Datastore string
+	Linked    bool
+}
+
+// A Migrator can move guests; only vCenters can.
+type Migrator interface {
+	Migrate(ctx context.Context, v VM, host string, progress Progress) error
+	Relocate(ctx context.Context, v VM, datastore string, progress Progress) error
+}
+
+// A HostAdmin can do things to hosts themselves.
+type HostAdmin interface {
+	Maintenance(ctx context.Context, host string, enter bool) error
+	Shutdown(ctx context.Context, host string) error
+	Rescan(ctx context.Context, host string) error
+	FormatDisk(ctx context.Context, host, disk, name string) error
+}
+
+// A Joiner takes hosts in and out; only vCenters can.
+type Joiner interface {
+	Join(ctx context.Context, j Join) error
+	Leave(ctx context.Context, host string) error
+	// Reconnect and disconnect a host that it has.
+	Reconnect(ctx context.Context, host string) error
+}
+
+// A Join is a host to take in.
+type Join struct {
+	Host        string // name or address
+	Port        int
+	User        string
+	Password    string
+	Fingerprint string // SHA-256 of the host's certificate; any other is refused
+	Datacenter  string
+	Cluster     string
+}

@@ -1,0 +1,93 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"margay/nodedb"
+)
+
+// List does lsvm: the guests on each host, in inventory order.
+func (m *Manager) List(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, long bool, emit Emit) {
+	m.eachHost(ctx, snap, hosts, emit, func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit) {
+		vms, err := hv.VMs(ctx, Query{})
+		for _, h := range hosts {
+			if err != nil {
+				emit(Result{Node: h.Name, Err: err})
+				continue
+			}
+			name, err := m.hostName(ctx, snap, hv, h.Name)
+			if err != nil {
+				emit(Result{Node: h.Name, Err: err})
+				continue
+			}
+			for _, v := range vms {
+				if name == "" || v.Host == name {
+					emit(Result{Node: h.Name, Text: v.line(long)})
+				}
+			}
+		}
+	})
+}
+
+func (v VM) line(long bool) string {
+	if !long {
+		return v.Name
+	}
+	s := fmt.Sprintf("%s: %s, %d cpus, %d MB, %s", v.Name, v.State, v.CPUs, v.MemoryMB, v.Path)
+	if v.Address != "" {
+		s += ", " + v.Address
+	}
+	if v.Template {
+		s += ", template"
+	}
+	if v.Question != nil {
+		s += ", waits for an answer: " + v.Question.Text
+	}
+	return s
+}
+
+// eachHost runs fn for every endpoint that hosts are managed through.
+func (m *Manager) eachHost(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, emit Emit,
+	fn func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit),
+) {
+	emit = serial(emit)
+	type group struct {
+		e     Endpoint
+		hosts []*nodedb.Node
+	}
+	var order []*group
+	byKey := map[string]*group{}
+	for _, h := range hosts {
+		e, err := Route(snap, h.Name)
+		if err != nil {
+			emit(Result{Node: h.Name, Err: err})
+			continue
+		}
+		g := byKey[e.Key()]
+		if g == nil {
+			g = &group{e: e}
+			byKey[e.Key()] = g
+			order = append(order, g)
+		}
+		g.hosts = append(g.hosts, h)
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, maxEndpoints)
+	for _, g := range order {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			hv, err := m.Open(ctx, g.e)
+			if err != nil {
+				for _, h := range g.hosts {
+					emit(Result{Node: h.Name, Err: err})
+				}
+				return
+			}
+			fn(ctx, hv, g.hosts, emit)
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,263 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// A site is a host while guests are made on it: what it has, and what is
+// still to be made there.
+type site struct {
+	m         *Manager
+	hv        Hypervisor
+	node      string // the table's name, "" in cluster mode
+	host      *Host
+	automount bool
+	fixedNets bool // only networks that are there
+}
+
+// site looks at a guest's host once for all guests of the command.
+func (mk *maker) site(ctx context.Context, g *Guest) (*site, error) {
+	if st := mk.hosts[g.Host+"@"+g.Cluster]; st != nil {
+		return st, nil
+	}
+	name, err := mk.m.hostName(ctx, mk.snap, mk.hv, g.Host)
+	if err != nil {
+		return nil, err
+	}
+	if g.Cluster != "" {
+		if name, err = anyHost(ctx, mk.hv, g.Cluster); err != nil {
+			return nil, err
+		}
+	}
+	h, err := mk.hv.Host(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if mk.hv.About().Kind == ESX {
+		h.Name = g.Host // a host's own idea of its name is often "localhost"
+	}
+	st := &site{m: mk.m, hv: mk.hv, node: g.Host, host: h,
+		automount: !off(mk.snap.Site("vmwaredatastoreautomount")),
+		fixedNets: truth(mk.snap.Site("vmwarefixednetworks"))}
+	mk.hosts[g.Host+"@"+g.Cluster] = st
+	return st, nil
+}
+
+// anyHost is a host of a cluster to look at: storage and networks are to be
+// alike on all of them.
+func anyHost(ctx context.Context, hv Hypervisor, cluster string) (string, error) {
+	c, ok := as[interface {
+		ClusterHosts(ctx context.Context, cluster string) ([]string, error)
+	}](hv)
+	if !ok {
+		return "", ErrUnsupported
+	}
+	hosts, err := c.ClusterHosts(ctx, cluster)
+	if err != nil {
+		return "", err
+	}
+	if len(hosts) == 0 {
+		return "", Errorf(ErrNotFound, "cluster %s has no host", cluster)
+	}
+	return hosts[0], nil
+}
+
+// as finds a further interface of a connection.
+func as[T any](hv Hypervisor) (T, bool) {
+	if t, ok := hv.(T); ok {
+		return t, true
+	}
+	if h, ok := hv.(*hybrid); ok {
+		t, ok := h.Hypervisor.(T)
+		return t, ok
+	}
+	var none T
+	return none, false
+}
+
+// off is how xCAT's site table turns things off: n, no, dis, disable.
+func off(s string) bool {
+	s = strings.ToLower(s)
+	return strings.HasPrefix(s, "n") || strings.HasPrefix(s, "dis")
+}
+
+func (st *site) where(g *Guest) Where {
+	w := Where{Cluster: g.Cluster, Datacenter: g.Folder, Path: g.Path}
+	if g.Cluster == "" {
+		w.Host = st.host.Name
+	}
+	return w
+}
+
+// A ready is what a guest's locations and networks are called on its host.
+type ready struct {
+	datastores map[string]string // by Location.String
+	networks   []string          // by network card
+}
+
+// prepare mounts and makes all that a guest needs on its host. One host is
+// prepared by one command at a time.
+func (st *site) prepare(ctx context.Context, g *Guest) (ready, error) {
+	defer st.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
+	r := ready{datastores: map[string]string{}}
+	locations, err := g.Locations()
+	if err != nil {
+		return r, err
+	}
+	for _, l := range locations {
+		name, err := st.datastore(ctx, l)
+		if err != nil {
+			return r, err
+		}
+		r.datastores[l.String()] = name
+	}
+	for _, n := range g.Networks {
+		name, err := st.network(ctx, g, n)
+		if err != nil {
+			return r, err
+		}
+		r.networks = append(r.networks, name)
+	}
+	return r, nil
+}
+
+// plan is prepare without doing it.
+func (st *site) plan(g *Guest) ([]string, ready, error) {
+	r := ready{datastores: map[string]string{}}
+	var lines []string
+	locations, err := g.Locations()
+	if err != nil {
+		return nil, r, err
+	}
+	for _, l := range locations {
+		if _, seen := r.datastores[l.String()]; seen {
+			continue
+		}
+		name := st.mounted(l)
+		if name == "" {
+			if err := st.mountable(l); err != nil {
+				return nil, r, err
+			}
+			name = l.Label()
+			lines = append(lines, fmt.Sprintf("would mount %s as %s", l, name))
+		}
+		r.datastores[l.String()] = name
+	}
+	for _, n := range g.Networks {
+		p, err := PlanNetwork(n, g.NetMap, st.host)
+		if err != nil {
+			return nil, r, err
+		}
+		if p.AddSwitch != nil {
+			lines = append(lines, fmt.Sprintf("would make switch %s of %s", p.AddSwitch.Name, strings.Join(p.AddSwitch.Uplinks, " ")))
+		}
+		if !p.Exists {
+			lines = append(lines, fmt.Sprintf("would make port group %s on %s, VLAN %d", p.PortGroup.Name, p.PortGroup.Switch, p.PortGroup.VLAN))
+		}
+		r.networks = append(r.networks, p.PortGroup.Name)
+	}
+	return lines, r, nil
+}
+
+// mounted is the name of the datastore that a location means, "" if the host
+// does not have it.
+func (st *site) mounted(l Location) string {
+	for _, d := range st.host.Datastores {
+		if l.Matches(d, st.m.resolve) {
+			return d.Name
+		}
+	}
+	return ""
+}
+
+// mountable says why a location that is not there cannot be mounted. A VMFS
+// is never made by the way: that would format a disk.
+func (st *site) mountable(l Location) error {
+	if l.Scheme == VMFS {
+		return Errorf(ErrNotFound, "%s has no datastore %q; mount it, or make it with formatdisk %s --id DISK --name %s", st.host.Name, l.Name, st.node, l.Name)
+	}
+	if !st.automount {
+		return Errorf(ErrNotFound, "%s is not currently accessible at the given location and automount is disabled in site table", l)
+	}
+	if _, err := st.m.resolve(l.Server); err != nil {
+		return Errorf(ErrNotFound, "Unable to resolve '%s' to an address, check vm.cfgstore/vm.storage", l.Server)
+	}
+	if d := st.host.Datastore(l.Label()); d != nil {
+		return Errorf(ErrExists, "%s has a datastore %s already, which is %s and not %s", st.host.Name, d.Name, d.URL(), l)
+	}
+	return nil
+}
+
+// datastore finds a location's datastore, mounting it if need be.
+func (st *site) datastore(ctx context.Context, l Location) (string, error) {
+	if name := st.mounted(l); name != "" {
+		if d := st.host.Datastore(name); !d.Accessible {
+			return "", Errorf(ErrNotFound, "datastore %s (%s) is not accessible on %s", name, l, st.host.Name)
+		}
+		return name, nil
+	}
+	if err := st.mountable(l); err != nil {
+		return "", err
+	}
+	name, err := st.hv.Mount(ctx, st.host.Name, l, l.Label())
+	if err != nil {
+		return "", fmt.Errorf("mounting %s: %w", l, err)
+	}
+	st.host.Datastores = append(st.host.Datastores, Datastore{Name: name, Type: "NFS", RemoteHost: l.Server, RemotePath: l.Export, Accessible: true, FreeKB: -1})
+	return name, nil
+}
+
+// network finds a card's port group, making it and its switch if need be.
+func (st *site) network(ctx context.Context, g *Guest, n NetworkSpec) (string, error) {
+	p, err := PlanNetwork(n, g.NetMap, st.host)
+	if err != nil || p.Exists {
+		return p.PortGroup.Name, err
+	}
+	if st.fixedNets {
+		return "", Errorf(ErrNotFound, "%s has no network %q, and site.vmwarefixednetworks lets none be made%s", st.host.Name, p.PortGroup.Name, st.nearest(p.PortGroup.Name))
+	}
+	if p.AddSwitch != nil {
+		if err := st.hv.AddSwitch(ctx, st.host.Name, *p.AddSwitch); err != nil {
+			return "", fmt.Errorf("making switch %s: %w", p.AddSwitch.Name, err)
+		}
+		st.host.Switches = append(st.host.Switches, *p.AddSwitch)
+	}
+	if err := st.hv.AddPortGroup(ctx, st.host.Name, p.PortGroup); err != nil {
+		return "", fmt.Errorf("making port group %s: %w", p.PortGroup.Name, err)
+	}
+	st.host.PortGroups = append(st.host.PortGroups, p.PortGroup)
+	return p.PortGroup.Name, nil
+}
+
+// nearest hints at a network whose name differs only in case or blanks.
+func (st *site) nearest(name string) string {
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "").Replace(s))
+	}
+	for _, n := range st.host.Networks {
+		if plain(n) == plain(name) {
+			return fmt.Sprintf("; it has %q", n)
+		}
+	}
+	return ""
+}
+
+// room refuses disks that take their room at once and have none. Thin disks
+// may promise more than there is.
+func (st *site) room(s *Spec) error {
+	need := map[string]int64{}
+	for _, d := range s.Disks {
+		if d.New && d.Format != Thin {
+			need[d.Path.Datastore] += d.KB
+		}
+	}
+	for name, kb := range need {
+		d := st.host.Datastore(name)
+		if d != nil && d.FreeKB >= 0 && d.FreeKB < kb {
+			return Errorf(ErrNoSpace, "datastore %s has %s MB free, the disks need %s MB", name, megabytes(d.FreeKB), megabytes(kb))
+		}
+	}
+	return nil
+}
