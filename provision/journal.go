@@ -298,8 +298,8 @@ func (j *journal) stalls() {
 		if tl == nil || tl.Over || tl.Last() == nil || tl.Mode != nodedb.ModeInstall && tl.Mode != nodedb.ModeNetboot {
 			continue
 		}
-		limit, ok := stallAfter[tl.Last().Name]
-		if ok && now.Sub(tl.heard()) > limit {
+		limit, ok := stallAfter[tl.reached().Name]
+		if ok && tl.Last().Name != StepStalled && now.Sub(tl.heard()) > limit {
 			j.add(node, tl.Mode, StepStalled, tl.stall(now))
 		}
 	}

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -17,7 +18,7 @@ func (s *Service) Observe(e netboot.Event) {
 	snap := s.DB.Snapshot()
 	node := e.Node
 	if node == "" {
-		node = nodeAt(snap, e.Machine)
+		node = s.nodeAt(snap, e.Machine)
 	}
 	n, err := snap.Node(node)
 	if err != nil {
@@ -29,6 +30,9 @@ func (s *Service) Observe(e netboot.Event) {
 	case netboot.StepFile:
 		s.journal.file(n, e)
 	case netboot.StepRefused:
+		if e.Proto == "tftp" && errors.Is(e.Err, netboot.ErrNotFound) {
+			return // iPXE looks for autoexec.ipxe, which is not meant to be there
+		}
 		s.journal.step(n.Name, n.Mode, StepRefused, refusedText(e))
 	}
 }

@@ -51,7 +51,7 @@ func (s *Service) openLoader(snap *nodedb.Snapshot, m netboot.Machine, name stri
 				continue
 			}
 			f.Name = name
-			f.Node = nodeAt(snap, m)
+			f.Node = s.nodeAt(snap, m)
 			return f, nil
 		}
 	}
@@ -88,7 +88,7 @@ func (s *Service) openTree(snap *nodedb.Snapshot, m netboot.Machine, name string
 		return nil, err
 	}
 	f.Name = parts[2]
-	f.Node = nodeAt(snap, m)
+	f.Node = s.nodeAt(snap, m)
 	return f, nil
 }
 
@@ -179,7 +179,7 @@ func (s *Service) openBoot(snap *nodedb.Snapshot, m netboot.Machine, name, query
 
 // mayHave refuses a node's files to all addresses but the node's own.
 func (s *Service) mayHave(n *nodedb.Node, m netboot.Machine) error {
-	if s.isProbe(m) || (m.Addr.IsValid() && ownsAddr(n, m.Addr)) {
+	if s.plays(m, n.Name) || (m.Addr.IsValid() && ownsAddr(n, m.Addr)) {
 		return nil
 	}
 	return &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
@@ -316,8 +316,12 @@ type memory struct{ *bytes.Reader }
 
 func (memory) Close() error { return nil }
 
-// nodeAt is the name of the node whose address m asks from, or "".
-func nodeAt(snap *nodedb.Snapshot, m netboot.Machine) string {
+// nodeAt is the name of the node whose address m asks from, or that it plays,
+// or "".
+func (s *Service) nodeAt(snap *nodedb.Snapshot, m netboot.Machine) string {
+	if node, _, ok := s.probed(m); ok {
+		return node
+	}
 	if n := snap.NodeByMAC(m.MAC); n != nil {
 		return n.Name
 	}

@@ -29,7 +29,7 @@ func (s *Service) Plan(_ context.Context, m netboot.Machine) (*netboot.Plan, err
 }
 
 func (s *Service) plan(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine) (*netboot.Plan, error) {
-	if denied(n, m) {
+	if denied(n, m) || withdrawn(snap, n.Name, PublishDHCP) {
 		return nil, netboot.ErrIgnore
 	}
 	if !n.Addr.IsValid() {
@@ -75,7 +75,7 @@ func (s *Service) reachable(nw *nodedb.Network, n *nodedb.Node, m netboot.Machin
 	if m.Relay.IsValid() {
 		from = m.Relay
 	}
-	if !from.IsValid() || nw.Prefix.Contains(from) || s.isProbe(m) {
+	if !from.IsValid() || nw.Prefix.Contains(from) || s.plays(m, n.Name) {
 		return nil
 	}
 	return fmt.Errorf("node %s: its address %s is in network %s, but it asks from %s; correct ip or move the machine: %w",
@@ -112,7 +112,9 @@ func (s *Service) facing(snap *nodedb.Snapshot, n *nodedb.Node, local netip.Addr
 	if a, err := netip.ParseAddr(n.Master); err == nil {
 		return a
 	}
-	if local.IsValid() && !local.IsUnspecified() {
+	// A probe on this host reaches us over loopback, and is to be told what the
+	// machine would be.
+	if local.IsValid() && !local.IsUnspecified() && local.IsLoopback() == n.Addr.IsLoopback() {
 		return local
 	}
 	if s.Local != nil {

@@ -66,7 +66,7 @@ func (s *Service) caller(snap *nodedb.Snapshot, m netboot.Machine, token string)
 	if a == nil || !a.checks(token) {
 		return nil, nil, &netboot.Refusal{Node: name, Reason: "callback: the token is not of the attempt that runs; nodeset was run again since, or it is forged"}
 	}
-	if !s.isProbe(m) && !s.mayReport(snap, n, m.Addr) {
+	if !s.plays(m, name) && !s.mayReport(snap, n, m.Addr) {
 		return nil, nil, &netboot.Refusal{Node: name, Reason: fmt.Sprintf("callback: node %s reports from %s, which is not its address", name, m.Addr)}
 	}
 	if now := s.journal.try(name); try < now {

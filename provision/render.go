@@ -88,3 +88,50 @@ func (s *Service) Files(snap *nodedb.Snapshot, n *nodedb.Node) []string {
 	}
 	return f.Files(b)
 }
+
+// A Link is one firmware's way to the node's system, in words.
+type Link struct {
+	Firmware string
+	Text     string
+}
+
+// Chain says for each firmware which programs a node is sent, and why.
+func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
+	var out []Link
+	for _, fw := range firmwares {
+		m := netboot.Machine{Firmware: fw.firmware, HTTPBoot: fw.http, PXE: !fw.http}
+		first := s.bootfile(snap, n, m, netip.Addr{})
+		text := first.Why
+		if first.File != "" {
+			text = first.File + " (" + first.Why + ")"
+		}
+		if first.File != "" && !fw.http {
+			m.Loader, m.COMBOOT, m.HTTP = true, true, true
+			second := s.bootfile(snap, n, m, netip.Addr{})
+			text += " -> " + second.File + " -> " + s.chainEnd(snap, n, fw.firmware)
+		}
+		if fw.http && first.File != "" {
+			text += "; Secure Boot can stay on: nothing of ours runs before the system"
+		} else if fw.firmware == netboot.UEFI64 && first.File != "" {
+			text += "; Secure Boot must be off: iPXE is not signed"
+		}
+		out = append(out, Link{fw.name, text})
+	}
+	return out
+}
+
+func (s *Service) chainEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Firmware) string {
+	if n.Mode == nodedb.ModeBoot {
+		return "the disk"
+	}
+	b, f, err := s.boot(snap, n, current(snap, n), s.facing(snap, n, netip.Addr{}))
+	if err != nil {
+		return err.Error()
+	}
+	b.Firmware = fw
+	loader, err := f.Loader(b)
+	if err != nil {
+		return "the medium's boot loader, which is missing"
+	}
+	return loader + " of " + b.OS
+}

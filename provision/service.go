@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"margay/netboot"
 	"margay/nodedb"
 )
 
@@ -67,24 +66,6 @@ func NewService(c Config) *Service {
 // Run keeps the timelines and looks for stalls until ctx is done; then it
 // writes what is unwritten.
 func (s *Service) Run(ctx context.Context) error { return s.journal.run(ctx) }
-
-// ProbeSecret is what `margay probe` shows to be taken for the node it plays.
-// It is new at every start.
-func (s *Service) ProbeSecret() string { return s.probe }
-
-// CommitSecret is ProbeSecret for `margay probe --commit`: what it does counts
-// as the machine's own doing.
-func (s *Service) CommitSecret() string { return s.probe + "-commit" }
-
-// isProbe says whether m is `margay probe`, which may ask for any node.
-func (s *Service) isProbe(m netboot.Machine) bool {
-	return s.dry(m) || m.Probe != "" && hmac.Equal([]byte(m.Probe), []byte(s.CommitSecret()))
-}
-
-// dry says whether m is a probe whose asking changes nothing.
-func (s *Service) dry(m netboot.Machine) bool {
-	return m.Probe != "" && hmac.Equal([]byte(m.Probe), []byte(s.probe))
-}
 
 // InstallDir is where install trees live: site.installdir, or below the state.
 func (s *Service) InstallDir(snap *nodedb.Snapshot) string {

@@ -112,9 +112,19 @@ func (t *Timeline) Has(name StepName) bool {
 	return false
 }
 
+// reached is the newest step that is no refusal.
+func (t *Timeline) reached() *Step {
+	for i := len(t.Steps) - 1; i >= 0; i-- {
+		if s := &t.Steps[i]; s.Name != StepRefused && s.Name != StepStalled {
+			return s
+		}
+	}
+	return t.Last()
+}
+
 // stall is how a stalled boot is described: where it stands and for how long.
 func (t *Timeline) stall(now time.Time) string {
-	last := t.Last()
+	last := t.reached()
 	text := fmt.Sprintf("no word for %s since %s", now.Sub(t.heard()).Round(time.Second), last.Name)
 	if last.Name == StepModules && t.Load != nil {
 		text = fmt.Sprintf("%s at %s, %s", text, t.Load, t.Load.Current)

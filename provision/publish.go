@@ -1,0 +1,132 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"margay/nodedb"
+)
+
+// kindWithdrawn keeps what makedhcp -d and makedns -d took back: our own
+// record, named by the node. What it does not say is published.
+const kindWithdrawn nodedb.Kind = "margay.withdrawn"
+
+// A Publisher is a service that serves nodes straight from the table.
+type Publisher string
+
+// The publishers whose nodes can be withdrawn.
+const (
+	PublishDHCP Publisher = "dhcp"
+	PublishDNS  Publisher = "dns"
+)
+
+// withdrawn says whether a node was taken back from a service.
+func withdrawn(snap *nodedb.Snapshot, node string, p Publisher) bool {
+	r, ok := snap.Record(nodedb.Key{Kind: kindWithdrawn, Name: node})
+	return ok && r.Attrs["withdrawn."+string(p)] != ""
+}
+
+// Publish puts nodes into a service, or takes them back. Nodes are published
+// from the moment they are defined: only a withdrawal needs undoing.
+func (s *Service) Publish(ctx context.Context, nodes []string, p Publisher, on bool) error {
+	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		for _, n := range nodes {
+			k := nodedb.Key{Kind: kindWithdrawn, Name: n}
+			if on && !withdrawn(tx.Snapshot(), n, p) {
+				continue
+			}
+			value := ""
+			if !on {
+				value = "1"
+			}
+			tx.Set(k, "withdrawn."+string(p), value)
+		}
+		return nil
+	})
+}
+
+// DHCPProblem is why a node will get no answer, or a wrong one, by DHCP; nil
+// if it is served. The words are makedhcp's.
+func DHCPProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
+	if err := n.Check(); err != nil {
+		return err
+	}
+	if len(n.MACs) == 0 {
+		if raw := n.Attr("mac.mac"); raw != "" {
+			return fmt.Errorf("Invalid mac address %s for %s", raw, n.Name)
+		}
+		return fmt.Errorf("Unable to find mac address for %s", n.Name)
+	}
+	if !n.Addr.IsValid() {
+		return fmt.Errorf("The hostname %s of node %s could not be resolved.", n.Name, n.Name)
+	}
+	nw := snap.NetworkOf(n.Addr)
+	if nw == nil {
+		return fmt.Errorf("Node %s has IP %s, which is in none of the networks; define one with mkdef -t network", n.Name, n.Addr)
+	}
+	for _, r := range nw.DynamicRanges {
+		if r.Contains(n.Addr) {
+			return fmt.Errorf("Node %s has IP %s which is inside the DHCP dynamic range. Move the node IP outside the dynamic range or adjust the range in the networks table.", n.Name, n.Addr)
+		}
+	}
+	if other := snap.NodeByAddr(n.Addr); other != nil && other.Name != n.Name {
+		return fmt.Errorf("Node %s has IP %s, which is %s's too", n.Name, n.Addr, other.Name)
+	}
+	if other := snap.NodeByMAC(n.MACs[0].Addr); other != nil && other.Name != n.Name {
+		return fmt.Errorf("Node %s has MAC %s, which is %s's too", n.Name, n.MACs[0].Addr, other.Name)
+	}
+	if nw.Domain == "" && snap.Site("domain") == "" {
+		return fmt.Errorf("No domain defined for %s entry in networks table, and no domain defined in site table.", nw.Name)
+	}
+	return nil
+}
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+// DNSProblem is why a node's name is not answered for; nil if it is.
+func DNSProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
+	if !n.Addr.IsValid() {
+		return fmt.Errorf("Ignoring host %s, it has no ip.", n.Name)
+	}
+	if snap.NetworkOf(n.Addr) == nil {
+		return fmt.Errorf("Ignoring host %s, it does not belong to any nets defined in networks table or the net it belongs to is configured to use an external nameserver.", n.Name)
+	}
+	if !dnsLabel.MatchString(strings.ToLower(n.Name)) {
+		return fmt.Errorf("Ignoring host %s, its name has characters that DNS has not.", n.Name)
+	}
+	return nil
+}
+
+// domainOf is the domain of an address: its network's, or the site's.
+func domainOf(snap *nodedb.Snapshot, a netip.Addr) string {
+	if nw := snap.NetworkOf(a); nw != nil && nw.Domain != "" {
+		return strings.ToLower(nw.Domain)
+	}
+	return strings.ToLower(snap.Site("domain"))
+}
+
+// HostsLine is a node's line for /etc/hosts, as makehosts writes it.
+func HostsLine(snap *nodedb.Snapshot, n *nodedb.Node, longFirst bool) string {
+	names := []string{n.Name}
+	if d := domainOf(snap, n.Addr); d != "" {
+		names = append(names, n.Name+"."+d)
+		if longFirst {
+			names[0], names[1] = names[1], names[0]
+		}
+	}
+	return strings.Join(append([]string{n.Addr.String()}, append(names, n.Aliases...)...), " ")
+}
+
+// NetworkDefs are the networks of our own interfaces, as makenetworks would
+// define them: name and columns.
+func NetworkDefs(served []Interface) (names []string, rows map[string]map[string]string) {
+	rows = map[string]map[string]string{}
+	for _, d := range networksOf(served) {
+		names = append(names, d.name())
+		rows[d.name()] = d.attrs()
+	}
+	return names, rows
+}
