@@ -195,7 +195,11 @@ func (s *Server) answer(k *sock, x *exchange, m *netboot.Machine, plan *netboot.
 		return
 	}
 	s.count.sent(kind)
-	s.tell(step(kind, m.Ask), m, plan.Node, plan.File, plan.Addr.Addr(), nil)
+	addr := plan.Addr.Addr()
+	if m.Proxy {
+		addr = m.Addr // the other server's to give
+	}
+	s.tell(step(kind, m.Ask), m, plan.Node, plan.File, addr, nil)
 }
 
 // silent ends a request that gets no reply by the protocol's own rules.

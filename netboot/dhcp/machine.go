@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -74,12 +75,17 @@ func (r *request) link() netip.Addr {
 }
 
 // guid is the UUID of option 97, which has one octet of type before it
-// (RFC 4578, 2.3).
+// (RFC 4578, 2.3). Boards to which nobody gave one say all zeros or all ones;
+// that is no name.
 func guid(b []byte) []byte {
 	if len(b) != 17 || b[0] != 0 {
 		return nil
 	}
-	return b[1:]
+	id := b[1:]
+	if bytes.Count(id, []byte{0}) == len(id) || bytes.Count(id, []byte{0xff}) == len(id) {
+		return nil
+	}
+	return id
 }
 
 // userClass is option 77 as text. RFC 3004 has a length before each class;
