@@ -191,7 +191,6 @@ func defineImages(tx *nodedb.Tx, rel *Release, dir string) {
 		k := nodedb.Key{Kind: nodedb.KindImage, Name: name}
 		old, _ := tx.Get(k)
 		for col, v := range map[string]string{
-			"osimage.imagename":    name,
 			"osimage.imagetype":    "linux",
 			"osimage.provmethod":   string(spec.Mode),
 			"osimage.profile":      spec.Profile,
@@ -199,7 +198,6 @@ func defineImages(tx *nodedb.Tx, rel *Release, dir string) {
 			"osimage.osvers":       rel.OS,
 			"osimage.osarch":       rel.Arch,
 			"osimage.osdistroname": rel.OS + "-" + rel.Arch,
-			"linuximage.imagename": name,
 			"linuximage.pkgdir":    dir,
 		} {
 			if old.Attrs[col] == "" {

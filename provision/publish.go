@@ -120,13 +120,24 @@ func HostsLine(snap *nodedb.Snapshot, n *nodedb.Node, longFirst bool) string {
 	return strings.Join(append([]string{n.Addr.String()}, append(names, n.Aliases...)...), " ")
 }
 
-// NetworkDefs are the networks of our own interfaces, as makenetworks would
-// define them: name and columns.
-func NetworkDefs(served []Interface) (names []string, rows map[string]map[string]string) {
-	rows = map[string]map[string]string{}
+// A NetworkDef is a network of our own interfaces, as makenetworks would
+// define it.
+type NetworkDef struct {
+	Key   nodedb.Key
+	Name  string
+	Net   string
+	Mask  string
+	Attrs map[string]string
+}
+
+// NetworkDefs are the networks of our own interfaces.
+func NetworkDefs(served []Interface) []NetworkDef {
+	var out []NetworkDef
 	for _, d := range networksOf(served) {
-		names = append(names, d.name())
-		rows[d.name()] = d.attrs()
+		out = append(out, NetworkDef{
+			Key:  nodedb.Key{Kind: nodedb.KindNetwork, Name: d.key()},
+			Name: d.name(), Net: d.prefix.Addr().String(), Mask: d.mask(), Attrs: d.attrs(),
+		})
 	}
-	return names, rows
+	return out
 }

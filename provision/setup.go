@@ -35,14 +35,13 @@ func Setup(ctx context.Context, db *nodedb.DB, state string, served []Interface)
 	err := db.Update(ctx, func(tx *nodedb.Tx) error {
 		did = did[:0]
 		for key, value := range siteFor(state, served) {
-			tx.Put(nodedb.Key{Kind: nodedb.KindSite, Name: key}, map[string]string{"site.key": key, "site.value": value})
+			tx.Put(nodedb.Key{Kind: nodedb.KindSite, Name: key}, map[string]string{"site.value": value})
 		}
 		for _, nw := range networksOf(served) {
 			tx.Put(nodedb.Key{Kind: nodedb.KindNetwork, Name: nw.key()}, nw.attrs())
 			did = append(did, nw.name())
 		}
 		for priority, row := range policies() {
-			row["policy.priority"] = priority
 			tx.Put(nodedb.Key{Kind: "policy", Name: priority}, row)
 		}
 		return nil
@@ -172,8 +171,6 @@ func (d netDef) key() string { return d.prefix.Addr().String() + nodedb.KeySep +
 func (d netDef) attrs() map[string]string {
 	m := map[string]string{
 		"networks.netname":    d.name(),
-		"networks.net":        d.prefix.Addr().String(),
-		"networks.mask":       d.mask(),
 		"networks.mgtifname":  d.ifname,
 		"networks.gateway":    "<xcatmaster>",
 		"networks.tftpserver": "<xcatmaster>",
