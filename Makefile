@@ -1,0 +1,52 @@
+# make            bin/margay, static, the version from git
+# make demo       the whole story on a private network, with no hardware
+# make test       vet and every test, real firmware included; installs what it needs
+# make check      gofmt, vet, staticcheck, import graph: what a commit needs
+# make bench      benchmarks        make fuzz   every fuzz test for FUZZTIME
+# make soak       crash and boot tests over and over, for SOAK
+# make cross      bin/margay-arm64  make install  into DESTDIR and PREFIX
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BUILD     = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+FUZZTIME ?= 30s
+SOAK     ?= 30m
+BENCH    ?= .
+
+.PHONY: all build demo test check bench fuzz soak cross install clean
+
+all build:
+	$(BUILD) -o bin/margay ./cmd/margay
+
+demo: build
+	go build -buildvcs=false -o bin/margay-demo ./cmd/margay-demo
+	bin/margay-demo -margay bin/margay
+
+test:
+	.ci/packages test
+	.ci/test
+
+check:
+	.ci/check
+
+bench:
+	.ci/packages bench
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+fuzz:
+	.ci/fuzz $(FUZZTIME)
+
+soak:
+	.ci/packages test
+	.ci/soak $(SOAK)
+
+cross:
+	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/margay-arm64 ./cmd/margay
+
+# DESTDIR and PREFIX as packagers know them; the unit file is not enabled.
+PREFIX ?= /usr
+install: build
+	install -D -m 0755 bin/margay $(DESTDIR)$(PREFIX)/bin/margay
+	install -D -m 0644 packaging/margay.service $(DESTDIR)/lib/systemd/system/margay.service
+
+clean:
+	rm -rf bin
