@@ -1,0 +1,226 @@
+package esxi
+
+import (
+	"fmt"
+	"net"
+	"path"
+	"strings"
+
+	"margay/nodedb"
+	"margay/templates"
+)
+
+// KickstartData is what a kickstart template is filled in with. Every value is
+// checked: it can stand in a kickstart, and between quotes in a shell.
+type KickstartData struct {
+	Node    string // the host's name in the table
+	OS      string // "esxi8.0.2"
+	Arch    string // "x86_64"
+	Profile string // "base"
+	Version Version
+
+	Password string // root's, hashed
+	Install  string // the command that says what to do with which disk
+	FindDisk *FindDisk
+	Network  string // the network command
+	Keyboard string // "German"; empty: the installer's default
+	Licence  string // key for serialnum; empty: evaluation
+
+	Server     string // our address
+	Tree       string // address of the install tree
+	Installing string // addresses at which to say how far the host is
+	Installed  string
+	Booted     string
+	Report     string // with a text
+	Failed     string // with a text
+
+	Hostname  string // fully qualified where the domain is known
+	Domain    string
+	Static    bool     // the management interface has a fixed address
+	SSH       bool     // let root log in by SSH
+	Shell     bool     // turn ESXi's own shell on
+	Keys      []string // public keys that may log in
+	NTP       []string
+	DNS       []string
+	Syslog    []string
+	Datastore string     // name for datastore1; empty: keep it
+	Switches  []vSwitch  // each with Name, Uplinks, Groups of Name and VLAN
+	NFS       []nfsStore // each with Name, Host, Path
+	FirstBoot bool       // %firstboot will run: no Secure Boot
+
+	// Attr is any of the node's values: {{call .Attr "nodepos.rack"}}.
+	Attr func(column string) string
+}
+
+// A FindDisk is a disk that %pre is to find, in the words of esxcli.
+type FindDisk struct {
+	Rule    string // for messages
+	Vendor  string // words that the value holds; empty: any
+	Model   string
+	Serial  string
+	Min     int64 // MB; 0: any
+	Max     int64
+	SSD     string // true, false; empty: any
+	Local   string
+	USB     string
+	Pick    string // first, smallest, largest; empty: only one may fit
+	Command string // install, installorupgrade, upgrade
+	Options string // of that command, less the disk
+	File    string // where the whole command goes
+}
+
+// findDiskFile is what %pre writes the install command to.
+const findDiskFile = "/tmp/margay-disk.cfg"
+
+// kickstart is the node's own ks.cfg.
+func (f *Family) kickstart(h *host) ([]byte, error) {
+	d, err := h.kickstartData()
+	if err != nil {
+		return nil, err
+	}
+	t, err := f.kickstartTemplate(h)
+	if err != nil {
+		return nil, err
+	}
+	text, err := t.Render(d)
+	if err != nil {
+		return nil, err
+	}
+	if IsOldTemplate(t.Text) {
+		if text, err = h.oldDirectives(f, t, text, d); err != nil {
+			return nil, err
+		}
+	}
+	for _, finding := range Lint(string(text), h.version.String()) {
+		if finding.Error {
+			return nil, fmt.Errorf("%s makes a kickstart that ESXi %s refuses: %s: %w", t.Source, h.version, finding, nodedb.ErrInvalid)
+		}
+	}
+	return text, nil
+}
+
+// kickstartTemplate is the image's own template, else the first of
+// <profile>.<os>.<arch>.tmpl, <profile>.<os>.tmpl, the same with the os name
+// made shorter (esxi8.0.2, esxi8.0, esxi8, esxi), <profile>.<arch>.tmpl and
+// <profile>.tmpl.
+func (f *Family) kickstartTemplate(h *host) (*templates.Template, error) {
+	if h.Image != nil && h.Image.Template != "" {
+		return f.templates.Find(h.Image.Template, path.Join("esxi", h.Image.Template))
+	}
+	if strings.ContainsAny(h.Profile, `/\`) || h.Profile == "" {
+		return nil, fmt.Errorf("profile %q: not a name: %w", h.Profile, nodedb.ErrInvalid)
+	}
+	return f.templates.Find(candidates(h.OS, h.Arch, h.Profile)...)
+}
+
+func candidates(os, arch, profile string) []string {
+	var out []string
+	for {
+		out = append(out, "esxi/"+profile+"."+os+"."+arch+".tmpl", "esxi/"+profile+"."+os+".tmpl")
+		i := strings.LastIndexAny(os, "._")
+		if i < 0 {
+			break
+		}
+		os = os[:i]
+	}
+	if trimmed := strings.TrimRight(os, "0123456789"); trimmed != os {
+		out = append(out, "esxi/"+profile+"."+trimmed+"."+arch+".tmpl", "esxi/"+profile+"."+trimmed+".tmpl")
+	}
+	return append(out, "esxi/"+profile+"."+arch+".tmpl", "esxi/"+profile+".tmpl")
+}
+
+func (h *host) kickstartData() (*KickstartData, error) {
+	hash, err := h.rootHash()
+	if err != nil {
+		return nil, err
+	}
+	s := h.set
+	d := &KickstartData{
+		Node: h.Node.Name, OS: h.OS, Arch: h.Arch, Profile: h.Profile, Version: h.version,
+		Password: hash, Network: h.networkLine(), Keyboard: s.keyboard, Licence: s.licence,
+		Server: h.Server.String(), Tree: h.TreeURL(),
+		Installing: h.CallbackURL("installing"), Installed: h.CallbackURL("installed"), Booted: h.CallbackURL("booted"),
+		Report: h.CallbackURL("report"), Failed: h.CallbackURL("failed"),
+		Hostname: s.hostname, Domain: s.search, Static: s.network.static, SSH: s.ssh, Shell: s.shell, Keys: s.keys,
+		NTP: s.ntp, DNS: s.dns, Syslog: s.syslog,
+		Datastore: s.datastore, Switches: s.switches, NFS: s.nfs, FirstBoot: s.first, Attr: h.Node.Attr,
+	}
+	if h.version.AtLeast(9) {
+		d.Licence = "" // serialnum went with 9.0: keys are files now
+	}
+	return d, h.diskCommand(d)
+}
+
+// diskCommand fills in Install, or FindDisk and an Install that includes what
+// %pre finds.
+func (h *host) diskCommand(d *KickstartData) error {
+	s := h.set
+	options, err := h.vmfsOptions()
+	if err != nil {
+		return err
+	}
+	if !s.disk.found {
+		d.Install = strings.Join(append([]string{h.installCommand(), s.disk.target()}, options...), " ")
+		return nil
+	}
+	if !h.version.AtLeast(5) {
+		return fmt.Errorf("esxi.disk %s: ESXi 4's installer takes firstdisk or a disk's name only: %w", s.disk, nodedb.ErrInvalid)
+	}
+	d.Install = "%include " + findDiskFile
+	d.FindDisk = &FindDisk{
+		Rule: s.disk.String(), Vendor: s.disk.vendor, Model: s.disk.model, Serial: s.disk.serial, Min: s.disk.min, Max: s.disk.max,
+		SSD: s.disk.ssd, Local: s.disk.local, USB: s.disk.usb, Pick: s.disk.pick,
+		Options: strings.Join(options, " "), Command: h.installCommand(), File: findDiskFile,
+	}
+	return nil
+}
+
+func (h *host) installCommand() string {
+	if !h.version.AtLeast(5) {
+		return "autopart"
+	}
+	return h.set.method
+}
+
+// vmfsOptions say what is to become of datastores on the disk. Preserving is
+// what happens unless the table says otherwise.
+func (h *host) vmfsOptions() ([]string, error) {
+	s := h.set
+	switch {
+	case !h.version.AtLeast(5):
+		if s.vmfs == "overwrite" {
+			return []string{"--overwritevmfs"}, nil
+		}
+		return nil, nil // a disk with VMFS stops the install
+	case s.method == "upgrade":
+		return nil, nil
+	case s.vmfs == "overwrite":
+		return []string{"--overwritevmfs"}, nil
+	case s.method == "installorupgrade":
+		return nil, nil // it upgrades what it finds; VMFS without ESXi stops it
+	case s.vmfs == "none":
+		return []string{"--novmfsondisk"}, nil
+	}
+	return []string{"--preservevmfs"}, nil
+}
+
+// networkLine is the network command.
+func (h *host) networkLine() string {
+	n := h.set.network
+	w := []string{"network", "--bootproto=dhcp", "--device=" + n.device}
+	if n.static {
+		w[1] = "--bootproto=static"
+		w = append(w, "--ip="+n.addr.Addr().String(), "--netmask="+net.IP(net.CIDRMask(n.addr.Bits(), n.addr.Addr().BitLen())).String())
+		if n.gateway.IsValid() {
+			w = append(w, "--gateway="+n.gateway.String())
+		}
+		if len(h.set.dns) > 0 {
+			w = append(w, "--nameserver="+strings.Join(h.set.dns[:min(2, len(h.set.dns))], ","))
+		}
+		w = append(w, "--hostname="+h.set.hostname)
+	}
+	if n.vlan > 0 {
+		w = append(w, fmt.Sprintf("--vlanid=%d", n.vlan))
+	}
+	return strings.Join(w, " ")
+}

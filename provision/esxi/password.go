@@ -1,0 +1,70 @@
+package esxi
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
+	"margay/nodedb"
+)
+
+// rootHash is root's password as crypt(3) has it, from the row of the passwd
+// table with key vmware. Only the hash ever leaves the server.
+func (h *host) rootHash() (string, error) {
+	p, err := h.Snap.Password("vmware", "root")
+	if err != nil && !errors.Is(err, nodedb.ErrNotFound) {
+		return "", err
+	}
+	if err != nil || p.Secret == "" {
+		return "", fmt.Errorf("no root password for ESXi; set one with chtab key=vmware passwd.username=root passwd.password=...: %w", nodedb.ErrNotFound)
+	}
+	if h.isHash(p.Secret) {
+		return p.Secret, nil
+	}
+	if strings.HasPrefix(p.Secret, "$") && cryptLike.MatchString(p.Secret) {
+		return "", fmt.Errorf("the root password is hashed by %.3s, which ESXi's installer does not take; use $6$ (SHA-512): %w", p.Secret, nodedb.ErrInvalid)
+	}
+	return crypt(p.Secret, h.salt())
+}
+
+// isHash: the forms that the installer takes as crypted.
+func (h *host) isHash(s string) bool { return sha512.MatchString(s) || md5.MatchString(s) }
+
+var (
+	sha512    = regexp.MustCompile(`^\$6\$(rounds=[0-9]{1,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}$`)
+	md5       = regexp.MustCompile(`^\$1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}$`)
+	cryptLike = regexp.MustCompile(`^\$[0-9a-z]{1,10}\$[./A-Za-z0-9=,$]{20,}$`)
+)
+
+// salt follows from the attempt and the node, so that a file asked for twice
+// is the same twice, and no two nodes show that they share a password.
+func (h *host) salt() []byte {
+	sum := sha256.Sum256([]byte("root of " + h.Node.Name + " " + h.Token))
+	salt := make([]byte, 16)
+	for i := range salt {
+		salt[i] = saltAlphabet[sum[i]&63]
+	}
+	return salt
+}
+
+const saltAlphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// rounds is crypt's own default, which its text then leaves out.
+const rounds = 5000
+
+// crypt is SHA-512 crypt ($6$).
+func crypt(password string, salt []byte) (string, error) {
+	hasher, err := shacrypt.New(shacrypt.WithSHA512(), shacrypt.WithIterations(rounds))
+	if err != nil {
+		return "", err
+	}
+	d, err := hasher.HashWithSalt(password, salt)
+	if err != nil {
+		return "", err
+	}
+	return strings.Replace(d.Encode(), fmt.Sprintf("$rounds=%d$", rounds), "$", 1), nil
+}

@@ -1,0 +1,203 @@
+// Package templates has the text that machines are sent: built-in files, under
+// those that an operator puts into a directory of the same layout. Nothing
+// else in the program holds such text.
+//
+// A template is text/template's language. Data is a struct whose fields are
+// documented in docs/templates.md; a field that does not exist is an error, as
+// is a key that a map lacks. Functions beyond the language's own:
+//
+//	include "name" .   the text of another template, rendered with the same data
+//	quote .            a word quoted for a shell
+//	join "," .         a list in one text
+//	indent 4 .         text with blanks before each line
+package templates
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"text/template"
+)
+
+//go:embed esxi ipxe
+var builtin embed.FS
+
+// A Set is the built-in templates with an operator's over them. It may be used
+// by several goroutines at once.
+type Set struct {
+	dir  string
+	root fs.FS // nil without a directory
+
+	mu    sync.Mutex
+	cache map[string]*Template // by where it comes from; guarded by mu
+}
+
+// New returns the templates with those of dir over them. dir may be empty or
+// not exist; it is looked at anew for every template.
+func New(dir string) *Set {
+	s := &Set{dir: dir, cache: map[string]*Template{}}
+	if dir != "" {
+		s.root = os.DirFS(dir)
+	}
+	return s
+}
+
+// A Template is a text that was found.
+type Template struct {
+	Name   string // "esxi/base.tmpl"
+	Source string // where it comes from, for the operator: a path, or "built-in ..."
+	Text   string
+
+	set   *Set
+	parse func() (*template.Template, error)
+}
+
+// Find returns the first template that exists under the names given. The
+// operator's directory is asked for all names before the built-in ones are, so
+// that a general template of the operator's stands over a special built-in
+// one. An absolute name is a file. The error wraps fs.ErrNotExist.
+func (s *Set) Find(names ...string) (*Template, error) {
+	for _, l := range s.layers() {
+		for _, name := range names {
+			t, err := l(name)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return t, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("no template %s%s: %w", strings.Join(names, ", "), s.where(), fs.ErrNotExist)
+}
+
+func (s *Set) where() string {
+	if s.dir == "" {
+		return " among the built-in ones"
+	}
+	return " in " + s.dir + " or among the built-in ones"
+}
+
+// Open implements fs.FS: a file of the operator's directory, else a built-in one.
+func (s *Set) Open(name string) (fs.File, error) {
+	if s.root != nil {
+		if f, err := s.root.Open(name); err == nil {
+			return f, nil
+		}
+	}
+	return builtin.Open(name)
+}
+
+func (s *Set) layers() []func(string) (*Template, error) {
+	return []func(string) (*Template, error){s.fromDisk, s.fromBuiltin}
+}
+
+// fromDisk reads an operator's template, each time anew: he edits them.
+func (s *Set) fromDisk(name string) (*Template, error) {
+	file := name
+	if !filepath.IsAbs(name) {
+		if s.root == nil || !fs.ValidPath(name) {
+			return nil, fs.ErrNotExist
+		}
+		file = filepath.Join(s.dir, name)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.cache[file]; t != nil && t.Text == string(b) {
+		return t, nil
+	}
+	s.cache[file] = s.template(name, file, string(b))
+	return s.cache[file], nil
+}
+
+func (s *Set) fromBuiltin(name string) (*Template, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.cache["built-in "+name]; t != nil {
+		return t, nil
+	}
+	if !fs.ValidPath(name) {
+		return nil, fs.ErrNotExist
+	}
+	b, err := builtin.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	t := s.template(name, "built-in "+name, string(b))
+	s.cache[t.Source] = t
+	return t, nil
+}
+
+func (s *Set) template(name, source, text string) *Template {
+	t := &Template{Name: name, Source: source, Text: text, set: s}
+	t.parse = sync.OnceValues(func() (*template.Template, error) {
+		return template.New(source).Option("missingkey=error").Funcs(stubs()).Parse(text)
+	})
+	return t
+}
+
+// stubs are the functions as the parser must know them; Render binds them.
+func stubs() template.FuncMap {
+	return template.FuncMap{
+		"include": func(string, any) (string, error) { return "", nil },
+		"quote":   Quote,
+		"join":    func(sep string, list []string) string { return strings.Join(list, sep) },
+		"indent":  indent,
+	}
+}
+
+// maxIncludes bounds how deep templates include each other.
+const maxIncludes = 16
+
+// Render fills the template in. The error names the template and the line.
+func (t *Template) Render(data any) ([]byte, error) { return t.render(data, 0) }
+
+func (t *Template) render(data any, depth int) ([]byte, error) {
+	if depth > maxIncludes {
+		return nil, fmt.Errorf("template %s: includes itself", t.Source)
+	}
+	parsed, err := t.parse()
+	if err != nil {
+		return nil, err
+	}
+	bound, err := parsed.Clone() // several may render at once
+	if err != nil {
+		return nil, err
+	}
+	bound.Funcs(template.FuncMap{"include": func(name string, data any) (string, error) {
+		in, err := t.set.Find(t.relative(name), name)
+		if err != nil {
+			return "", err
+		}
+		b, err := in.render(data, depth+1)
+		return string(b), err
+	}})
+	var b bytes.Buffer
+	if err := bound.Execute(&b, data); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// relative is the name of an included template beside this one.
+func (t *Template) relative(name string) string {
+	return path.Join(path.Dir(t.Name), name)
+}
+
+// Quote quotes a word for a POSIX shell.
+func Quote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func indent(n int, text string) string {
+	pad := strings.Repeat(" ", n)
+	return pad + strings.ReplaceAll(text, "\n", "\n"+pad)
+}
