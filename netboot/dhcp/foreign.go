@@ -14,6 +14,7 @@ type Foreign struct {
 	Server    netip.Addr // its server identifier (option 54)
 	Addr      netip.Addr // where its message came from; zero if only a client named it
 	Offered   netip.Addr // the address that it offered; zero likewise
+	Proxy     bool       // it offers boot files, no addresses
 }
 
 // strangers are the servers that have been reported.

@@ -1,0 +1,111 @@
+package dhcp
+
+import (
+	"context"
+	"net/netip"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"margay/netboot"
+	"margay/netboot/netboottest"
+)
+
+func TestProbe(t *testing.T) {
+	lan := netboottest.NewLAN(t)
+	other, proxy, us := lan.NewHost(t, "10.1.0.2/16"), lan.NewHost(t, "10.1.0.3/16"), lan.NewHost(t, "10.1.0.1/16")
+	everybody := planFunc(func(_ context.Context, m netboot.Machine) (*netboot.Plan, error) {
+		p := testPlan
+		p.File = "xcat/xnba.efi"
+		return &p, nil
+	})
+	serveOn(t, other, &Server{Planner: everybody}, Authoritative)
+	serveOn(t, proxy, &Server{Planner: everybody}, Proxy)
+	serveOn(t, us, &Server{Planner: everybody}, Authoritative)
+
+	var found []Foreign
+	var err error
+	us.Do(func() { found, err = Probe(t.Context(), "eth0", 500*time.Millisecond) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[netip.Addr]Foreign{}
+	for _, f := range []Foreign{
+		{Interface: "eth0", Server: netip.MustParseAddr("10.1.0.2"), Addr: netip.MustParseAddr("10.1.0.2"), Offered: netip.MustParseAddr("10.1.0.11")},
+		{Interface: "eth0", Server: netip.MustParseAddr("10.1.0.3"), Addr: netip.MustParseAddr("10.1.0.3"), Proxy: true},
+	} {
+		want[f.Server] = f
+	}
+	for _, f := range found {
+		if want[f.Server] != f {
+			t.Errorf("found %+v", f)
+		}
+		delete(want, f.Server)
+	}
+	if len(want) > 0 {
+		t.Errorf("did not find %v", want)
+	}
+}
+
+func TestProbeDnsmasq(t *testing.T) {
+	dnsmasq := netboottest.Binary(t, "dnsmasq")
+	lan := netboottest.NewLAN(t)
+	other, us := lan.NewHost(t, "10.1.0.2/16"), lan.NewHost(t, "10.1.0.1/16")
+	cmd := exec.Command(dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--pid-file=",
+		"--dhcp-range=10.1.1.1,10.1.1.9,2m", "--dhcp-leasefile="+t.TempDir()+"/leases", "--user=root", "--no-ping")
+	if err := other.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	var found []Foreign
+	var err error
+	us.Do(func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		for len(found) == 0 && err == nil && ctx.Err() == nil { // until it has started
+			found, err = Probe(ctx, "eth0", 300*time.Millisecond)
+		}
+	})
+	if err != nil || len(found) != 1 || found[0].Server != netip.MustParseAddr("10.1.0.2") || found[0].Proxy {
+		t.Errorf("found %+v, %v", found, err)
+	}
+}
+
+func TestProbeNobody(t *testing.T) {
+	us := netboottest.NewLAN(t).NewHost(t) // and no address either
+	us.Do(func() {
+		if found, err := Probe(t.Context(), "eth0", 100*time.Millisecond); err != nil || len(found) > 0 {
+			t.Errorf("found %+v, %v", found, err)
+		}
+		if _, err := Probe(t.Context(), "eth7", time.Second); err == nil {
+			t.Error("probed an interface that is not there")
+		}
+	})
+}
+
+// A server that machines prefer is reported when they say so, once.
+func TestForeignNoticed(t *testing.T) {
+	told := make(chan Foreign, 8)
+	s := &Server{
+		Workers: 1,
+		Foreign: func(f Foreign) { told <- f },
+		Planner: planFunc(func(context.Context, netboot.Machine) (*netboot.Plan, error) { return nil, netboot.ErrIgnore }),
+	}
+	k := &sock{ifname: "eth0", mode: Authoritative}
+	for _, server := range []string{"10.1.0.1", "127.0.0.1", "10.1.0.9", "10.1.0.9"} {
+		x := new(exchange)
+		x.n = copy(x.in[:], made(t, request54(netip.MustParseAddr(server).AsSlice(), []byte{10, 1, 0, 11}), dhcpv4.WithBroadcast(true)))
+		x.src, x.local = netip.MustParseAddrPort("0.0.0.0:68"), ourAddr
+		s.serve(t.Context(), k, x)
+	}
+	close(told)
+	var got []Foreign
+	for f := range told {
+		got = append(got, f)
+	}
+	if len(got) != 1 || got[0].Server != netip.MustParseAddr("10.1.0.9") || got[0].Interface != "eth0" {
+		t.Errorf("told of %+v", got)
+	}
+}
