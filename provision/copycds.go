@@ -22,7 +22,7 @@ type MediumFile interface {
 	Close() error
 }
 
-// A Medium opens an installer medium by its path.
+// A Medium opens an installer medium by its path; its errors begin with it.
 type Medium func(path string) (MediumFile, error)
 
 // Copy is what copycds was told.
@@ -61,7 +61,7 @@ func (s *Service) openMedium(c Copy) (MediumFile, *Release, error) {
 	}
 	m, err := s.Medium(c.Path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", c.Path, err)
+		return nil, nil, err
 	}
 	rel, err := s.recognize(m, c)
 	if err != nil {

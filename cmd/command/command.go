@@ -48,6 +48,10 @@ const (
 // ErrUsage marks an error after which the usage line helps.
 var ErrUsage = errors.New("usage")
 
+// ErrRemote is what a tree without a session returns for a well-formed
+// command: it is to be run in the daemon.
+var ErrRemote = errors.New("to be run in the daemon")
+
 // Usagef is an error about how the command was typed.
 func Usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
@@ -120,6 +124,9 @@ func build(c *Command, s *Session) *cobra.Command {
 		cc.RunE = func(cc *cobra.Command, args []string) error {
 			if c.Local != nil {
 				return withUsage(cc, c.Local(cc.Context(), cc.Flags(), args))
+			}
+			if s == nil {
+				return ErrRemote
 			}
 			s.Flags = cc.Flags()
 			return withUsage(cc, c.Run(cc.Context(), s, args))

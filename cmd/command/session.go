@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,7 +26,15 @@ type Deps struct {
 	Service *provision.Service
 	Log     *slog.Logger
 	Version string
+	Ports   Ports
 	Stop    func() // ends the daemon; nil in tests
+}
+
+// Ports are where the daemon listens, for commands that play a machine.
+type Ports struct {
+	DHCP netip.AddrPort // for requests from this host; zero: off
+	HTTP int
+	TFTP int
 }
 
 // A Session is one command being run: what it acts on, who asked, and where

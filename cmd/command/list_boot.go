@@ -1,0 +1,6 @@
+package command
+
+// bootCommands are listed here in the order of help.
+func bootCommands() []*Command {
+	return []*Command{copycdsCmd, nodesetCmd}
+}

@@ -1,0 +1,6 @@
+package command
+
+// margayCommands are margay's own, listed here in the order of help.
+func margayCommands() []*Command {
+	return []*Command{watchCmd, renderCmd, showCmd, versionCmd}
+}

@@ -1,0 +1,107 @@
+package command
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+	"margay/provision"
+)
+
+var makedhcpCmd = &Command{
+	Name:  "makedhcp",
+	Usage: "-n | -a [-d] | noderange [-d] | -q noderange",
+	Short: "check what DHCP answers to nodes; withdraw nodes from it",
+	Long: `Check what DHCP answers to nodes. DHCP answers straight from the table, so
+there is nothing to make: a node is served from the moment it has mac and ip.
+
+  -n   check every network        -d   withdraw nodes from DHCP
+  -a   all nodes                  -q   show what nodes are given
+A noderange without -d also ends a withdrawal.`,
+	Group: GroupNetwork,
+	Flags: func(f *pflag.FlagSet) {
+		f.BoolP("new", "n", false, "check every network")
+		f.BoolP("all", "a", false, "all nodes")
+		f.BoolP("delete", "d", false, "withdraw the nodes")
+		f.BoolP("query", "q", false, "show what nodes are given")
+		f.BoolP("localonly", "l", false, "accepted for xCAT's sake")
+	},
+	Run: makedhcp,
+}
+
+func makedhcp(ctx context.Context, s *Session, args []string) error {
+	snap := s.DB.Snapshot()
+	if s.Bool("query") && (s.Bool("new") || s.Bool("all") || s.Bool("delete")) {
+		return errors.New("The -q option cannot be used with other options.")
+	}
+	if s.Bool("new") {
+		dhcpNetworks(s, snap)
+		if len(args) == 0 && !s.Bool("all") {
+			return nil
+		}
+	}
+	if s.Bool("all") {
+		args = []string{"all"}
+	}
+	nodes, err := nodesOrAll(s, snap, args)
+	if err != nil {
+		return err
+	}
+	if s.Bool("query") {
+		dhcpQuery(s, snap, nodes)
+		return nil
+	}
+	if err := s.Service.Publish(ctx, names(nodes), provision.PublishDHCP, !s.Bool("delete")); err != nil {
+		return err
+	}
+	if s.Bool("delete") {
+		return nil
+	}
+	for _, n := range nodes {
+		if err := provision.DHCPProblem(snap, n); err != nil {
+			s.Error("%v", err)
+		}
+	}
+	return nil
+}
+
+// nodesOrAll takes "all" for every node, in no matter which group.
+func nodesOrAll(s *Session, snap *nodedb.Snapshot, args []string) ([]*nodedb.Node, error) {
+	if len(args) == 1 && args[0] == "all" {
+		return snap.Nodes(), nil
+	}
+	nodes, rest, err := s.Nodes(snap, args)
+	if err == nil && len(rest) > 0 {
+		return nil, Usagef("%q is not wanted after the noderange", rest[0])
+	}
+	return nodes, err
+}
+
+func dhcpNetworks(s *Session, snap *nodedb.Snapshot) {
+	for _, nw := range snap.Networks() {
+		if err := nw.Check(); err != nil {
+			s.Error("%v", err)
+		}
+		if len(nw.DynamicRanges) == 0 {
+			s.Warn("No dynamic range specified for %s. If hardware discovery is being used, a dynamic range is required.", nw.Prefix.Addr())
+		}
+		if nw.Domain == "" && snap.Site("domain") == "" {
+			s.Error("No domain defined for %s entry in networks table, and no domain defined in site table.", nw.Name)
+		}
+	}
+}
+
+func dhcpQuery(s *Session, snap *nodedb.Snapshot, nodes []*nodedb.Node) {
+	for _, n := range nodes {
+		if provision.DHCPProblem(snap, n) != nil {
+			continue
+		}
+		for _, mac := range n.MACs {
+			if !mac.NoIP {
+				s.Node(n.Name, "ip-address = %s, hardware-address = %s", n.Addr, mac.Addr)
+			}
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package command
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+	"margay/provision"
+)
+
+var makenetworksCmd = &Command{
+	Name:  "makenetworks",
+	Usage: "[-d]",
+	Short: "define the networks of the server's own interfaces",
+	Group: GroupNetwork,
+	Flags: func(f *pflag.FlagSet) {
+		f.BoolP("display", "d", false, "show them, define nothing")
+	},
+	Run: makenetworks,
+}
+
+func makenetworks(ctx context.Context, s *Session, _ []string) error {
+	served, err := provision.Interfaces()
+	if err != nil {
+		return err
+	}
+	defs := provision.NetworkDefs(served)
+	if s.Bool("display") {
+		showNetworks(s, defs)
+		return nil
+	}
+	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		for _, d := range defs {
+			if _, ok := tx.Get(d.Key); ok {
+				s.Warn("The network entry '%s' already exists in xCAT networks table. Cannot create a definition for '%s'", d.Name, d.Name)
+				continue
+			}
+			tx.Put(d.Key, d.Attrs)
+		}
+		return nil
+	})
+}
+
+func showNetworks(s *Session, defs []provision.NetworkDef) {
+	s.Line("")
+	s.Line("#From the server.")
+	for _, d := range defs {
+		s.Line("%s:", d.Name)
+		s.Line("    objtype=network")
+		lines := []string{"mask=" + d.Mask, "net=" + d.Net}
+		for col, v := range d.Attrs {
+			if col != "networks.netname" {
+				lines = append(lines, strings.TrimPrefix(col, "networks.")+"="+v)
+			}
+		}
+		slices.Sort(lines)
+		for _, line := range lines {
+			s.Line("    %s", line)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package command
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+	"margay/provision"
+)
+
+var nodesetCmd = &Command{
+	Name:  "nodeset",
+	Usage: "noderange install[=os-arch-profile]|netboot[=os-arch-profile]|osimage[=image]|boot|offline|stat",
+	Short: "set what nodes do when they boot next",
+	Long: `Set what nodes do when they boot next from the network.
+
+  install, netboot     the os, arch and profile that the node has, or those given
+  osimage[=image]      an osimage; without a name the one in provmethod
+  boot                 boot from the disk
+  offline              nothing
+  stat                 say what is set
+
+Every file that the boot will ask for is made first: a node for which one
+cannot be made is left as it was, and the reason is its error.`,
+	Group: GroupBoot,
+	Flags: func(f *pflag.FlagSet) {
+		f.Bool("noupdateinitrd", false, "accepted for xCAT's sake")
+		f.Bool("ignorekernelchk", false, "accepted for xCAT's sake")
+		f.BoolP("verbose", "V", false, "say more")
+	},
+	Complete: func(s *Session, args []string, word string) []string {
+		if len(args) == 0 {
+			return s.completeRange(word)
+		}
+		words := []string{"install", "netboot", "osimage", "boot", "offline", "stat"}
+		for _, r := range s.DB.Snapshot().Records(nodedb.KindImage) {
+			words = append(words, "osimage="+r.Name)
+		}
+		return withPrefix(words, word)
+	},
+	Run: nodeset,
+}
+
+func nodeset(ctx context.Context, s *Session, args []string) error {
+	snap := s.DB.Snapshot()
+	nodes, words, err := s.Nodes(snap, args)
+	if err != nil {
+		return err
+	}
+	if len(words) != 1 {
+		return Usagef("one of install, netboot, osimage=IMAGE, boot, offline, stat is wanted after the noderange")
+	}
+	if words[0] == "stat" {
+		for _, n := range nodes {
+			s.Node(n.Name, "%s", stateWords(n))
+		}
+		return nil
+	}
+	act, err := provision.ParseAction(words[0])
+	if err != nil {
+		return err
+	}
+	results, err := s.Service.Nodeset(ctx, names(nodes), act)
+	if err != nil {
+		return err
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			s.NodeError(r.Node, r.Err)
+			continue
+		}
+		s.Node(r.Node, "%s", r.State)
+	}
+	return nil
+}
+
+// stateWords is what nodeset stat prints for a node that was never set, too.
+func stateWords(n *nodedb.Node) string {
+	if n.CurrState == "" {
+		return string(nodedb.ModeOffline)
+	}
+	return n.CurrState
+}
+
+func names(nodes []*nodedb.Node) []string {
+	out := make([]string, len(nodes))
+	for i, n := range nodes {
+		out[i] = n.Name
+	}
+	return out
+}

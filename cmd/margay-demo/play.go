@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"margay/netboot/rom"
+)
+
+// A player is a machine as the story's teller describes it to the child that
+// plays it.
+type player struct {
+	MAC      string
+	Firmware rom.Firmware
+	DHCP     netip.AddrPort // loopback: asked directly
+	Source   netip.Addr     // loopback: the machine's own address
+	TFTPPort uint16
+	Wait     bool // for the wire
+}
+
+// playMachine is the child: it boots from the network, installs itself as far
+// as a server can see, boots again from its disk, and reports that it is up.
+func playMachine(ctx context.Context, file string) error {
+	var p player
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &p); err != nil {
+		return err
+	}
+	m, err := p.machine()
+	if err != nil {
+		return err
+	}
+	if p.Wait {
+		if err := waitForWire(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("  [the machine is switched on: %s, %s]\n", p.MAC, p.Firmware)
+	r, err := m.Boot(ctx, show)
+	if err != nil {
+		return err
+	}
+	if r.Outcome != rom.ESXi {
+		return fmt.Errorf("the machine ended at %s, not in an installer", r.Outcome)
+	}
+	fmt.Printf("  [the installer runs: %d modules, %.1f MB, kickstart of %d bytes]\n", len(r.Modules), float64(r.Bytes)/1e6, len(r.Answer))
+	for _, step := range []string{"installing", "installed"} {
+		if err := p.call(ctx, r.Answer, step); err != nil {
+			return err
+		}
+	}
+	fmt.Println("  [it reboots]")
+	again, err := m.Boot(ctx, show)
+	if err != nil {
+		return err
+	}
+	if again.Outcome != rom.LocalDisk {
+		return fmt.Errorf("after the install the machine ended at %s, not at its disk", again.Outcome)
+	}
+	fmt.Println("  [it boots from its disk]")
+	return p.call(ctx, r.Answer, "booted")
+}
+
+func (p *player) machine() (*rom.Machine, error) {
+	mac, err := net.ParseMAC(p.MAC)
+	if err != nil {
+		return nil, err
+	}
+	m := &rom.Machine{MAC: mac, Firmware: p.Firmware, DHCP: p.DHCP, Source: p.Source, TFTPPort: p.TFTPPort, AnyLoader: true, Verify: true}
+	if !p.DHCP.IsValid() {
+		m.Interface, m.Configure = machineIf, configure
+	}
+	return m, nil
+}
+
+func show(s rom.Step) {
+	if s.Name == "module" {
+		return
+	}
+	fmt.Printf("  [%-9s %s, %d ms]\n", s.Name, s.Detail, s.Took.Milliseconds())
+}
+
+// configure puts the address that DHCP gave on the machine's interface.
+func configure(l rom.Lease) error {
+	link, err := netlink.LinkByName(machineIf)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrReplace(link, &netlink.Addr{IPNet: &net.IPNet{IP: l.Addr.Addr().AsSlice(), Mask: net.CIDRMask(l.Addr.Bits(), 32)}})
+}
+
+// waitForWire waits until the teller has moved the wire's end here.
+func waitForWire(ctx context.Context) error {
+	for {
+		if link, err := netlink.LinkByName(machineIf); err == nil {
+			return netlink.LinkSetUp(link)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+var callbackURL = regexp.MustCompile(`http://[0-9.:]+/callback/[A-Za-z0-9_.-]+/`)
+
+// call makes the callback that the kickstart would.
+func (p *player) call(ctx context.Context, kickstart, step string) error {
+	base := callbackURL.FindString(kickstart)
+	if base == "" {
+		return fmt.Errorf("the kickstart has no callback to %s", step)
+	}
+	d := net.Dialer{}
+	if p.Source.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: p.Source.AsSlice()}
+	}
+	c := &http.Client{Transport: &http.Transport{DialContext: d.DialContext}, Timeout: 10 * time.Second}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+step, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("callback %s: %s", step, resp.Status)
+	}
+	fmt.Printf("  [reports %s]\n", step)
+	return nil
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"margay/cmd/command"
+	"margay/provision/provisiontest"
+)
+
+// runAsMargay makes the test binary margay, whatever it is called.
+const runAsMargay = "MARGAY_TEST_RUN"
+
+// TestMain makes the test binary margay itself, under its own name and under
+// that of every command, so that scripts run the real program.
+func TestMain(m *testing.M) {
+	if os.Getenv(runAsMargay) != "" {
+		main()
+		return
+	}
+	run := func() { main() }
+	names := map[string]func(){"margay": run}
+	for _, n := range command.Names() {
+		names[n] = run
+	}
+	testscript.Main(m, names)
+}
+
+// TestScript runs the sessions at the prompt in testdata/script. Each has a
+// directory of its own; `serve` starts a daemon there, which ends with it.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: false,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("MARGAY_SOCKET", filepath.Join(env.WorkDir, "s"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve":  serveCmd,
+			"stop":   stopCmd,
+			"esxiso": esxisoCmd,
+			"until":  untilCmd,
+		},
+	})
+}
+
+// serveCmd starts the daemon with the given flags, on loopback with free
+// ports, and waits until it is ready. "serve again" restarts after stop.
+func serveCmd(ts *testscript.TestScript, neg bool, args []string) {
+	exe, err := os.Executable()
+	ts.Check(err)
+	base := []string{"serve", "--state", ts.MkAbs("state"), "--interface", "lo", "--dhcp", "127.0.0.1:0",
+		"--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--templates", ts.MkAbs("templates")}
+	cmd := exec.Command(exe, append(base, args...)...)
+	cmd.Dir = ts.Getenv("WORK")
+	cmd.Env = append(os.Environ(), "MARGAY_SOCKET="+ts.Getenv("MARGAY_SOCKET"), runAsMargay+"=1")
+	out, err := os.Create(ts.MkAbs("serve.out"))
+	ts.Check(err)
+	log, err := os.Create(ts.MkAbs("serve.log"))
+	ts.Check(err)
+	cmd.Stdout, cmd.Stderr = out, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	ts.Check(cmd.Start())
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	ts.Defer(func() {
+		cmd.Process.Kill()
+		<-done
+	})
+	deadline := time.Now().Add(30 * time.Second)
+	for !strings.Contains(ts.ReadFile("serve.out"), "ready") {
+		select {
+		case err := <-done:
+			done <- err
+			ts.Fatalf("margay serve ended: %v\n%s%s", err, ts.ReadFile("serve.out"), ts.ReadFile("serve.log"))
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("margay serve is not ready\n%s", ts.ReadFile("serve.log"))
+		}
+	}
+	running[ts.Getenv("WORK")] = cmd
+}
+
+// running are the daemons by their script's directory.
+var running = map[string]*exec.Cmd{}
+
+// stopCmd ends the daemon: with "kill" at once, else by SIGTERM.
+func stopCmd(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := running[ts.Getenv("WORK")]
+	if cmd == nil {
+		ts.Fatalf("no daemon runs")
+	}
+	sig := syscall.SIGTERM
+	if len(args) == 1 && args[0] == "kill" {
+		sig = syscall.SIGKILL
+	}
+	ts.Check(cmd.Process.Signal(sig))
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		if syscall.Kill(cmd.Process.Pid, 0) != nil {
+			delete(running, ts.Getenv("WORK"))
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("margay serve did not end")
+}
+
+// esxisoCmd writes an ESXi installer medium: esxiso file version.
+func esxisoCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: esxiso file version")
+	}
+	ts.Check(provisiontest.WriteESXi(ts.MkAbs(args[0]), provisiontest.ESXi{Version: args[1]}))
+}
+
+// untilCmd repeats a command until its output holds a text: until text cmd...
+func untilCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: until text command...")
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Path = filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], args[1])
+		cmd.Env = []string{"MARGAY_SOCKET=" + ts.Getenv("MARGAY_SOCKET"), "PATH=" + ts.Getenv("PATH")}
+		out, _ := cmd.CombinedOutput()
+		if strings.Contains(string(out), args[0]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("never saw %q; last: %s", args[0], out)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

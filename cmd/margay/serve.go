@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"margay/cmd/command"
+	"margay/netboot/dhcp"
+	"margay/netboot/httpd"
+	"margay/netboot/loader"
+	"margay/netboot/tftp"
+	"margay/nodedb"
+	"margay/nodedb/bolt"
+	"margay/provision"
+	"margay/provision/api"
+	"margay/provision/esxi"
+	"margay/provision/media"
+	"margay/templates"
+)
+
+// settings are the flags of serve; all else is in the site table.
+type settings struct {
+	state      string
+	interfaces []string
+	dhcp       string
+	http       string
+	tftp       string
+	dns        string
+	socket     string
+	templates  string
+	verbose    bool
+}
+
+func (c *cli) serveCommand() *command.Command {
+	var set settings
+	return &command.Command{
+		Name:  "serve",
+		Usage: "[--state dir] [--interface if]... [--dhcp on|off] [--http :80] [--tftp :69] [--dns :53] [--socket path]",
+		Short: "run the daemon: DHCP, TFTP, DNS, HTTP and the commands' socket",
+		Long: `Run the daemon: DHCP, TFTP, DNS and HTTP for the nodes, and the socket that
+commands talk to. Everything it keeps is in the state directory.
+
+Port 0 takes a free port and says which. "off" in place of an address leaves a
+service out. DHCP answers only the machines of the node table; with an address
+in place of "on" it listens there, for relay agents only.`,
+		Group: command.GroupMargay,
+		Flags: func(f *pflag.FlagSet) { set.flags(f) },
+		Local: func(ctx context.Context, _ *pflag.FlagSet, args []string) error {
+			if len(args) > 0 {
+				return command.Usagef("%q is not wanted", args[0])
+			}
+			set.socket = c.socket
+			return serve(ctx, set, c.stdout, c.stderr)
+		},
+	}
+}
+
+func (set *settings) flags(f *pflag.FlagSet) {
+	f.StringVar(&set.state, "state", "/var/lib/margay", "directory for table, install trees and keys")
+	f.StringArrayVar(&set.interfaces, "interface", nil, "interface to serve; may be given again (default: all with an IPv4 address)")
+	f.StringVar(&set.dhcp, "dhcp", "on", "on, off, or the address and port to listen on for relays")
+	f.StringVar(&set.http, "http", ":80", "address and port for HTTP")
+	f.StringVar(&set.tftp, "tftp", ":69", "address and port for TFTP")
+	f.StringVar(&set.dns, "dns", ":53", "address and port for DNS")
+	f.StringVar(&set.templates, "templates", "/etc/margay/templates", "directory of the operator's own templates")
+	f.BoolVar(&set.verbose, "verbose", false, "log each step")
+}
+
+// serve runs the daemon until ctx is done or a service fails.
+func serve(ctx context.Context, set settings, out, logTo io.Writer) error {
+	level := slog.LevelWarn
+	if set.verbose {
+		level = slog.LevelInfo
+	}
+	log := slog.New(slog.NewTextHandler(logTo, &slog.HandlerOptions{Level: level}))
+	d := &daemon{settings: set, log: log}
+	defer d.close()
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	d.say(out)
+	return d.run(ctx)
+}
+
+// A daemon is all that serve wires together.
+type daemon struct {
+	settings
+	log *slog.Logger
+
+	db      *nodedb.DB
+	served  []provision.Interface
+	new     []string // networks that the first start defined
+	service *provision.Service
+	sets    *templates.Set
+
+	dhcpConns []*dhcp.Conn
+	probeConn *dhcp.Conn // for margay probe, on loopback
+	tftpConn  net.PacketConn
+	httpL     net.Listener
+	dnsConn   net.PacketConn
+	dnsL      net.Listener
+	socketL   net.Listener
+}
+
+// open takes everything that can fail before the first request is answered.
+func (d *daemon) open(ctx context.Context) error {
+	var err error
+	if d.state, err = filepath.Abs(d.state); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(d.state, 0o755); err != nil {
+		return fmt.Errorf("state directory: %v; give another with --state", err)
+	}
+	if d.socketL, err = api.Listen(d.socket); err != nil {
+		return err
+	}
+	if err := d.openTable(ctx); err != nil {
+		return err
+	}
+	if d.dhcp != "off" || len(d.interfaces) > 0 {
+		if d.served, err = provision.Interfaces(d.interfaces...); err != nil {
+			return err
+		}
+	}
+	if d.new, err = provision.Setup(ctx, d.db, d.state, d.served); err != nil {
+		return err
+	}
+	if err := d.listen(ctx); err != nil {
+		return err
+	}
+	d.wire()
+	return nil
+}
+
+func (d *daemon) openTable(ctx context.Context) error {
+	store, err := bolt.Open(filepath.Join(d.state, "margay.db"))
+	if err != nil {
+		return err
+	}
+	key, err := nodedb.LoadKey(filepath.Join(d.state, "seal.key"))
+	if err != nil {
+		store.Close()
+		return err
+	}
+	sealed := nodedb.Seal(store, key, secretColumn)
+	if d.db, err = nodedb.New(ctx, sealed); err != nil {
+		store.Close()
+	}
+	return err
+}
+
+// secretColumn says which columns are sealed: xCAT's passwords, and the
+// secrets that tokens are made from.
+func secretColumn(column string) bool {
+	return nodedb.IsSecret(column) || column == "attempt.secret"
+}
+
+// listen takes the ports.
+func (d *daemon) listen(ctx context.Context) error {
+	var err error
+	if err = d.listenDHCP(ctx); err != nil {
+		return err
+	}
+	if d.tftp != "off" {
+		if d.tftpConn, err = net.ListenPacket("udp4", d.tftp); err != nil {
+			return portError("TFTP", "udp", d.tftp, "--tftp", err)
+		}
+	}
+	if d.http != "off" {
+		if d.httpL, err = net.Listen("tcp4", d.http); err != nil {
+			return portError("HTTP", "tcp", d.http, "--http", err)
+		}
+	}
+	if d.dns != "off" {
+		if d.dnsConn, err = net.ListenPacket("udp4", d.dns); err != nil {
+			return portError("DNS", "udp", d.dns, "--dns", err)
+		}
+		if d.dnsL, err = net.Listen("tcp4", d.dnsConn.LocalAddr().String()); err != nil {
+			return portError("DNS", "tcp", d.dns, "--dns", err)
+		}
+	}
+	return nil
+}
+
+func (d *daemon) listenDHCP(ctx context.Context) error {
+	switch d.dhcp {
+	case "off":
+		return nil
+	case "on":
+		if len(d.served) == 0 {
+			return errors.New("DHCP: no interface has an IPv4 address; name one with --interface, or give --dhcp off")
+		}
+		for _, i := range d.served {
+			conn, err := dhcp.ListenInterface(ctx, i.Name, dhcp.Authoritative)
+			if err != nil {
+				return portError("DHCP", "udp", ":67", "--dhcp", err)
+			}
+			d.dhcpConns = append(d.dhcpConns, conn)
+		}
+		// A socket that is bound to an interface hears nothing from this host
+		// itself: margay probe asks here.
+		var err error
+		d.probeConn, err = dhcp.ListenAddr(ctx, netip.MustParseAddrPort("127.0.0.1:0"))
+		return err
+	}
+	addr, err := parsePort(d.dhcp)
+	if err != nil {
+		return fmt.Errorf("--dhcp %s: not on, off or an address with a port", d.dhcp)
+	}
+	conn, err := dhcp.ListenAddr(ctx, addr)
+	if err != nil {
+		return portError("DHCP", "udp", d.dhcp, "--dhcp", err)
+	}
+	d.dhcpConns = []*dhcp.Conn{conn}
+	d.probeConn = conn
+	return nil
+}
+
+// wire makes the service that decides, from the parts that it may not name.
+func (d *daemon) wire() {
+	d.sets = templates.New(d.templates)
+	d.service = provision.NewService(provision.Config{
+		DB:       d.db,
+		State:    d.state,
+		Families: []provision.Family{esxi.New(d.sets)},
+		Loaders:  loader.FS(),
+		Medium:   openMedium,
+		HTTPPort: port(d.httpL),
+		TFTPPort: packetPort(d.tftpConn),
+		Log:      d.log,
+		Local:    d.local,
+	})
+	d.service.CleanPartial()
+}
+
+func openMedium(path string) (provision.MediumFile, error) {
+	img, err := media.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+// local are our addresses as they are now.
+func (d *daemon) local() []netip.Prefix {
+	served, err := provision.Interfaces(d.interfaces...)
+	if err != nil {
+		return nil
+	}
+	var out []netip.Prefix
+	for _, i := range served {
+		out = append(out, i.Prefixes...)
+	}
+	return out
+}
+
+func port(l net.Listener) int {
+	if l == nil {
+		return 0
+	}
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func packetPort(c net.PacketConn) int {
+	if c == nil {
+		return 0
+	}
+	return c.LocalAddr().(*net.UDPAddr).Port
+}
+
+// run serves until ctx is done; the first service that fails ends the others.
+func (d *daemon) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.service.Run(ctx) })
+	conns := d.dhcpConns
+	if d.dhcp == "on" {
+		conns = append(conns[:len(conns):len(conns)], d.probeConn)
+	}
+	for _, conn := range conns {
+		s := &dhcp.Server{Planner: d.service, Observer: d.service, Log: d.log}
+		g.Go(func() error { return s.Serve(ctx, conn) })
+	}
+	if d.tftpConn != nil {
+		s := &tftp.Server{Opener: d.service, Observer: d.service, Log: d.log}
+		g.Go(func() error { return s.Serve(ctx, d.tftpConn) })
+	}
+	if d.httpL != nil {
+		s := &httpd.Server{Opener: d.service, Receiver: d.service, Observer: d.service, Log: d.log}
+		g.Go(func() error { return s.Serve(ctx, d.httpL) })
+	}
+	if d.dnsConn != nil {
+		g.Go(func() error { return d.serveDNS(ctx) })
+	}
+	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports()}
+	s := &api.Server{Run: deps.Run, Log: d.log}
+	g.Go(func() error { return s.Serve(ctx, d.socketL) })
+	return g.Wait()
+}
+
+// ports are where the services listen, for commands that play a machine.
+func (d *daemon) ports() command.Ports {
+	p := command.Ports{HTTP: port(d.httpL), TFTP: packetPort(d.tftpConn)}
+	if d.probeConn != nil {
+		p.DHCP = d.probeConn.Addr()
+	}
+	return p
+}
+
+// say tells what is served, in a few lines.
+func (d *daemon) say(out io.Writer) {
+	fmt.Fprintf(out, "margay %s: %d nodes, state in %s\n", version, len(d.db.Snapshot().Nodes()), d.state)
+	for _, name := range d.new {
+		fmt.Fprintf(out, "  defined network %s\n", name)
+	}
+	for i, c := range d.dhcpConns {
+		where := c.Addr().String()
+		if d.dhcp == "on" {
+			where = fmt.Sprintf("%s %v", d.served[i].Name, d.served[i].Prefixes)
+		}
+		fmt.Fprintf(out, "  dhcp   %s\n", where)
+	}
+	for _, l := range []struct {
+		name string
+		on   bool
+		addr func() net.Addr
+	}{
+		{"tftp", d.tftpConn != nil, func() net.Addr { return d.tftpConn.LocalAddr() }},
+		{"http", d.httpL != nil, func() net.Addr { return d.httpL.Addr() }},
+		{"dns", d.dnsConn != nil, func() net.Addr { return d.dnsConn.LocalAddr() }},
+		{"socket", true, func() net.Addr { return d.socketL.Addr() }},
+	} {
+		if l.on {
+			fmt.Fprintf(out, "  %-6s %s\n", l.name, l.addr())
+		}
+	}
+	fmt.Fprintln(out, "ready")
+}
+
+// close gives back what open took. Services close their own conns; closing
+// again is harmless.
+func (d *daemon) close() {
+	for _, c := range append(d.dhcpConns, d.probeConn) {
+		if c != nil {
+			c.Close()
+		}
+	}
+	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.dnsConn, d.dnsL, d.socketL} {
+		if c != nil {
+			c.Close()
+		}
+	}
+	if d.db != nil {
+		if err := d.db.Close(); err != nil {
+			d.log.Error("the table did not close", "err", err)
+		}
+	}
+}
