@@ -78,13 +78,13 @@ func (u unary) eval(m match) (val, error) {
 	return number(n), err
 }
 
-// A binary is x op y, in whole numbers: Perl under "use integer".
-type binary struct {
+// An infix is x op y, in whole numbers: Perl under "use integer".
+type infix struct {
 	op   byte
 	x, y term
 }
 
-func (b binary) eval(m match) (val, error) {
+func (b infix) eval(m match) (val, error) {
 	x, err := b.x.eval(m)
 	if err != nil {
 		return val{}, err
@@ -104,7 +104,7 @@ func (b binary) eval(m match) (val, error) {
 	return b.apply(i, j)
 }
 
-func (b binary) apply(i, j int64) (val, error) {
+func (b infix) apply(i, j int64) (val, error) {
 	if j == 0 && (b.op == '/' || b.op == '%') {
 		return val{}, fmt.Errorf("division by zero")
 	}
@@ -208,7 +208,7 @@ func (p *arithParser) chain(ops string, operand func() (term, error)) (term, err
 		if err != nil {
 			return nil, err
 		}
-		x = binary{op, x, y}
+		x = infix{op, x, y}
 	}
 }
 

@@ -74,6 +74,21 @@ func (s *sorted[V]) all() iter.Seq2[string, V] {
 	}
 }
 
+// from yields the items in order, beginning with the first that is not before
+// name.
+func (s *sorted[V]) from(name string) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		c, i, _ := s.find(name)
+		for ; c < len(s.chunks); c, i = c+1, 0 {
+			for _, it := range s.chunks[c].items[i:] {
+				if !yield(it.name, it.value) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // put sets the value of name.
 func (s *sorted[V]) put(e *edit, name string, v V) {
 	if len(s.chunks) == 0 {

@@ -1,0 +1,321 @@
+package nodedb
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A builder makes each snapshot from the one before. It belongs to one
+// goroutine. What it costs is what changed: a record, or a group and its
+// members.
+type builder struct {
+	snap *Snapshot            // the newest
+	sets map[string]*groupSet // by nodelist.groups, those in use and perhaps some more
+	max  int                  // how many sets to keep before looking which are in use
+}
+
+// setsMin is how many group sets are always kept.
+const setsMin = 1024
+
+func newBuilder() *builder {
+	return &builder{
+		snap: &Snapshot{
+			kinds: map[Kind]*sorted[*slot]{},
+			macs:  newIndex[macKey](),
+			addrs: newIndex[netip.Addr](),
+			env:   &env{exprs: new(exprCache)},
+		},
+		sets: make(map[string]*groupSet),
+		max:  setsMin,
+	}
+}
+
+// finish gives the new snapshot its lazy values, or those of the one before
+// where it shares them.
+func (c *change) finish(before *Snapshot) *Snapshot {
+	s := &c.next
+	s.nodes = new(lazy[[]*Node])
+	s.exclude = new(lazy[excluded])
+	if s.nets == nil || before.kinds[KindNetwork] != s.kinds[KindNetwork] {
+		s.nets = new(lazy[[]*Network])
+	}
+	if s.groups == nil || c.regrouped {
+		s.groups = new(lazy[[]string])
+	}
+	return s
+}
+
+// load makes a snapshot from nothing.
+func (b *builder) load(recs []Record, rev int64) *Snapshot {
+	*b = *newBuilder()
+	slices.SortFunc(recs, func(x, y Record) int { return strings.Compare(x.Name, y.Name) })
+	return b.apply(recs, rev)
+}
+
+// apply makes the snapshot in which the records have taken the place of what
+// their keys held.
+func (b *builder) apply(recs []Record, rev int64) *Snapshot {
+	c := &change{b: b, e: new(edit), next: *b.snap, own: make(map[Kind]bool), touched: make(map[string]*slot)}
+	c.next.rev = rev
+	c.next.kinds = maps.Clone(b.snap.kinds)
+	groups := make(map[string]bool)
+	hierarchy := false
+	for _, r := range recs {
+		switch r.Kind {
+		case KindNode:
+			continue
+		case KindGroup:
+			groups[r.Name] = true
+		case KindSite:
+			hierarchy = hierarchy || r.Name == "hierarchicalattrs"
+		}
+		c.put(r)
+	}
+	if hierarchy {
+		c.hierarchy()
+	}
+	c.regroup(groups)
+	for _, r := range recs {
+		if r.Kind == KindNode {
+			c.putNode(r)
+		}
+	}
+	c.index()
+	c.regrouped = c.regrouped || len(groups) > 0
+	next := c.finish(b.snap)
+	b.snap = next
+	b.sweep()
+	return next
+}
+
+// sweep forgets group sets that no node uses, now and then.
+func (b *builder) sweep() {
+	if len(b.sets) <= b.max {
+		return
+	}
+	used := make(map[string]*groupSet)
+	for _, s := range b.snap.kind(KindNode).all() {
+		used[s.rec.Attrs["nodelist.groups"]] = s.set
+	}
+	b.sets = used
+	b.max = max(setsMin, 2*len(used))
+}
+
+// A change is one snapshot in the making.
+type change struct {
+	b       *builder
+	e       *edit
+	next    Snapshot
+	own     map[Kind]bool    // kinds whose tables are this change's own
+	touched map[string]*slot // nodes with another slot now: what they had before, nil if new
+
+	regrouped bool // there may be other groups now
+}
+
+// table returns the records of a kind, to be changed.
+func (c *change) table(k Kind) *sorted[*slot] {
+	if !c.own[k] {
+		t := sorted[*slot]{}
+		if old := c.next.kinds[k]; old != nil {
+			t = *old
+		}
+		c.next.kinds[k], c.own[k] = &t, true
+	}
+	return c.next.kinds[k]
+}
+
+// put stores a record that is no node.
+func (c *change) put(r Record) {
+	if r.Attrs == nil {
+		c.table(r.Kind).remove(c.e, r.Name)
+		return
+	}
+	c.table(r.Kind).put(c.e, r.Name, newSlot(r))
+}
+
+// hierarchy reads site.hierarchicalattrs anew, which bears on every node.
+func (c *change) hierarchy() {
+	e := &env{exprs: c.next.env.exprs}
+	for _, column := range splitNames(c.next.Site("hierarchicalattrs")) {
+		if e.hierarchical == nil {
+			e.hierarchical = make(map[string]bool)
+		}
+		e.hierarchical[column] = true
+	}
+	c.next.env = e
+	clear(c.b.sets)
+	for _, s := range c.next.kind(KindNode).all() {
+		c.replace(s)
+	}
+}
+
+// regroup gives the members of groups whose records changed new slots.
+func (c *change) regroup(groups map[string]bool) {
+	if len(groups) == 0 {
+		return
+	}
+	for text, set := range c.b.sets {
+		if slices.ContainsFunc(set.names, func(g string) bool { return groups[g] }) {
+			delete(c.b.sets, text)
+		}
+	}
+	for g := range groups {
+		names, ok := c.next.members.get(g)
+		if !ok {
+			continue
+		}
+		for name := range names.all() {
+			if s, ok := c.next.slot(Key{KindNode, name}); ok {
+				c.replace(s)
+			}
+		}
+	}
+}
+
+// replace gives a node a new slot for the same record.
+func (c *change) replace(s *slot) {
+	if _, ok := c.touched[s.rec.Name]; ok {
+		return
+	}
+	c.touched[s.rec.Name] = s
+	c.table(KindNode).put(c.e, s.rec.Name, c.nodeSlot(s.rec))
+}
+
+// nodeSlot makes a node's slot.
+func (c *change) nodeSlot(r Record) *slot {
+	s := newSlot(r)
+	text := r.Attrs["nodelist.groups"]
+	set := c.b.sets[text]
+	if set == nil {
+		set = &groupSet{names: splitGroups(text), env: c.next.env}
+		for _, name := range set.names {
+			if g, ok := c.next.slot(Key{KindGroup, name}); ok {
+				set.rows = append(set.rows, g)
+			}
+		}
+		c.b.sets[text] = set
+	}
+	s.set = set
+	return s
+}
+
+// splitGroups reads nodelist.groups: each name once.
+func splitGroups(s string) []string {
+	var list []string
+	for name := range strings.SplitSeq(s, ",") {
+		if name = strings.TrimSpace(name); name != "" && !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// putNode stores a node's record and its memberships.
+func (c *change) putNode(r Record) {
+	old, _ := c.next.slot(r.Key)
+	if _, ok := c.touched[r.Name]; !ok {
+		c.touched[r.Name] = old
+	}
+	var before, after []string
+	if old != nil {
+		before = old.set.names
+	}
+	if r.Attrs == nil {
+		c.table(KindNode).remove(c.e, r.Name)
+	} else {
+		s := c.nodeSlot(r)
+		after = s.set.names
+		c.table(KindNode).put(c.e, r.Name, s)
+	}
+	if slices.Equal(before, after) {
+		return
+	}
+	for _, g := range before {
+		if !slices.Contains(after, g) {
+			c.leave(g, r.Name)
+		}
+	}
+	for _, g := range after {
+		if !slices.Contains(before, g) {
+			c.join(g, r.Name)
+		}
+	}
+}
+
+// join makes a node a member of a group.
+func (c *change) join(group, node string) {
+	c.memberSet(group).put(c.e, node, struct{}{})
+}
+
+// leave takes a node out of a group; a group without members is none.
+func (c *change) leave(group, node string) {
+	set := c.memberSet(group)
+	set.remove(c.e, node)
+	if set.len() == 0 {
+		c.next.members.remove(c.e, group)
+		c.regrouped = true
+	}
+}
+
+// memberSet returns the members of a group, to be changed.
+func (c *change) memberSet(group string) *sorted[struct{}] {
+	set, ok := c.next.members.get(group)
+	if ok && set.owner == c.e {
+		return set
+	}
+	own := &sorted[struct{}]{}
+	if ok {
+		*own = *set
+	}
+	c.regrouped = c.regrouped || !ok
+	c.next.members.put(c.e, group, own)
+	return own
+}
+
+// index brings the indexes up to date for the nodes that have another slot.
+func (c *change) index() {
+	for name, old := range c.touched {
+		now, _ := c.next.slot(Key{KindNode, name})
+		c.indexMAC(name, old, now)
+		c.indexAddr(name, old, now)
+	}
+}
+
+func (c *change) indexMAC(name string, old, now *slot) {
+	before, after := old.indexed("mac.mac"), now.indexed("mac.mac")
+	if before == after {
+		return
+	}
+	gone, _ := ParseMACs(before)
+	come, _ := ParseMACs(after)
+	for _, m := range gone {
+		c.next.macs.remove(c.e, keyOf(m.Addr), name)
+	}
+	for _, m := range come {
+		c.next.macs.add(c.e, keyOf(m.Addr), name)
+	}
+}
+
+func (c *change) indexAddr(name string, old, now *slot) {
+	before, after := old.indexed("hosts.ip"), now.indexed("hosts.ip")
+	if before == after {
+		return
+	}
+	if a, _ := parseAddr(before); a.IsValid() {
+		c.next.addrs.remove(c.e, a, name)
+	}
+	if a, _ := parseAddr(after); a.IsValid() {
+		c.next.addrs.add(c.e, a, name)
+	}
+}
+
+// indexed returns the value of a node's column as the indexes have it.
+func (s *slot) indexed(column string) string {
+	if s == nil || s.off() {
+		return ""
+	}
+	v, _ := s.value(column)
+	return v
+}
