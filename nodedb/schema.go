@@ -22,6 +22,7 @@ type Column struct {
 	Desc   string
 	Secret bool // its values are passwords or keys
 
+	path  string    // table.column
 	attrs []attrRef // what the object commands call it
 }
 
@@ -35,12 +36,15 @@ func Tables() []*Table { return schema().tables }
 // TableByName returns the table, or nil if there is none of that name.
 func TableByName(name string) *Table { return schema().byName[name] }
 
+// Index returns the place of the column, or -1.
+func (t *Table) Index(column string) int {
+	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == column })
+}
+
 // Column returns the column, or nil if the table has none of that name.
 func (t *Table) Column(name string) *Column {
-	for i := range t.Columns {
-		if t.Columns[i].Name == name {
-			return &t.Columns[i]
-		}
+	if i := t.Index(name); i >= 0 {
+		return &t.Columns[i]
 	}
 	return nil
 }
@@ -54,6 +58,18 @@ func (t *Table) ByNode() bool { return t.Kind == KindNode || t.Keys[0] == "node"
 
 // Attr returns the name under which a record keeps the column.
 func (t *Table) Attr(column string) string { return t.Name + "." + column }
+
+// KeyValues are the values of the key columns of the record called name.
+func (t *Table) KeyValues(name string) []string {
+	values := strings.SplitN(name, KeySep, len(t.Keys))
+	for len(values) < len(t.Keys) {
+		values = append(values, "")
+	}
+	return values
+}
+
+// KeyName is the name of the record whose key columns have the values.
+func (t *Table) KeyName(values ...string) string { return strings.Join(values, KeySep) }
 
 // rowMark is the attribute that says a record has a row in the table when all
 // the row's columns but the key are empty.
@@ -79,7 +95,7 @@ func IsSecret(name string) bool {
 // schema is every table, put together once.
 var schema = sync.OnceValue(func() *tableSet {
 	s := &tableSet{byName: make(map[string]*Table)}
-	for _, tables := range [][]*Table{nodeTables(), vmTables(), imageTables(), clusterTables(), hardwareTables(), softwareTables()} {
+	for _, tables := range [][]*Table{nodeTables(), vmTables(), imageTables(), clusterTables(), hardwareTables(), softwareTables(), esxiTables()} {
 		for _, t := range tables {
 			s.byName[t.Name] = t
 			s.tables = append(s.tables, t)
@@ -141,6 +157,9 @@ func table(kind Kind, name, desc string, keys []string, columns []Column) *Table
 	}
 	if t.Column("disable") == nil {
 		t.Columns = append(t.Columns, col("disable", "", "1 or yes: the row is not looked at"))
+	}
+	for i := range t.Columns {
+		t.Columns[i].path = name + "." + t.Columns[i].Name
 	}
 	return t
 }

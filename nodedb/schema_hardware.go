@@ -1,16 +1,20 @@
 package nodedb
 
+// whenRedfish is the condition of BMCs that are spoken to by Redfish. xCAT has
+// no such method; their settings stand where those of IPMI do.
+const whenRedfish = "mgt=redfish"
+
 // hardwareTables are the tables of machines and of what controls them.
 func hardwareTables() []*Table {
 	const sw = "nodetype=switch"
 	return []*Table{
 		byNode("ipmi", "BMC of each node that is managed by IPMI or Redfish", nil,
-			col("bmc", "bmc", "name or address of the BMC").when("mgt=ipmi").also("bmc", "mgt=redfish"),
-			col("bmcport", "bmcport", "network port of the BMC: 0 shared, 1 its own").when("mgt=ipmi").also("bmcport", "mgt=redfish"),
-			col("taggedvlan", "bmcvlantag", "VLAN the BMC tags its packets with").when("mgt=ipmi").also("bmcvlantag", "mgt=redfish"),
+			col("bmc", "bmc", "name or address of the BMC").when("mgt=ipmi").also("bmc", whenRedfish),
+			col("bmcport", "bmcport", "network port of the BMC: 0 shared, 1 its own").when("mgt=ipmi").also("bmcport", whenRedfish),
+			col("taggedvlan", "bmcvlantag", "VLAN the BMC tags its packets with").when("mgt=ipmi").also("bmcvlantag", whenRedfish),
 			col("bmcid", "", "identifier that finds the BMC again"),
-			col("username", "bmcusername", "user of the BMC; that of passwd key=ipmi if empty").when("mgt=ipmi").also("bmcusername", "mgt=redfish"),
-			col("password", "bmcpassword", "password of the BMC; that of passwd key=ipmi if empty").when("mgt=ipmi").also("bmcpassword", "mgt=redfish").secret(),
+			col("username", "bmcusername", "user of the BMC; that of passwd key=ipmi if empty").when("mgt=ipmi").also("bmcusername", whenRedfish),
+			col("password", "bmcpassword", "password of the BMC; that of passwd key=ipmi if empty").when("mgt=ipmi").also("bmcpassword", whenRedfish).secret(),
 		),
 		byNode("openbmc", "BMC of each node that runs OpenBMC", nil,
 			col("bmc", "bmc", "name or address of the BMC").when("mgt=openbmc"),

@@ -97,7 +97,7 @@ func TestAttributePlaces(t *testing.T) {
 			continue
 		}
 		name, value, _ := strings.Cut(tt.when, "=")
-		p, ok := a.at(func(attr string) string {
+		p, ok := a.At(func(attr string) string {
 			if attr == name {
 				return value
 			}

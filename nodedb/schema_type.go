@@ -34,7 +34,15 @@ type Place struct {
 }
 
 // Attr returns the place as "table.column".
-func (p Place) Attr() string { return p.Table.Attr(p.Column.Name) }
+func (p Place) Attr() string { return p.Column.path }
+
+// rank is 1 for a place that only we have.
+func (p Place) rank() int {
+	if p.When == whenRedfish {
+		return 1
+	}
+	return 0
+}
 
 // SiteObject is the name of the one object of type site.
 const SiteObject = "clustersite"
@@ -102,9 +110,9 @@ func (a *Attribute) condition() (attr string, values []string) {
 	return attr, values
 }
 
-// at returns the place that holds the attribute of an object whose attributes
-// get returns.
-func (a *Attribute) at(get func(attr string) string) (Place, bool) {
+// At returns the place that holds the attribute of an object whose attributes
+// get returns. It is false if no place's condition holds.
+func (a *Attribute) At(get func(attr string) string) (Place, bool) {
 	for _, p := range a.Places {
 		if p.When == "" {
 			return p, true
@@ -118,8 +126,36 @@ func (a *Attribute) at(get func(attr string) string) (Place, bool) {
 }
 
 type typeSet struct {
-	list   []*Type
-	byName map[string]*Type
+	list    []*Type
+	byName  map[string]*Type
+	columns map[string][]columnRef // by table.column: attributes of a node
+	keyed   []*Table               // node tables with further keys that have attributes
+}
+
+// A columnRef is an attribute of a node that a column is, if the column on has
+// value.
+type columnRef struct {
+	attr      string
+	place     Place
+	on, value string
+}
+
+// index fills columns and keyed.
+func (s *typeSet) index() {
+	s.columns = make(map[string][]columnRef)
+	node := s.byName["node"]
+	for _, a := range node.Attributes {
+		for _, p := range a.Places {
+			ref := columnRef{attr: a.Name, place: p}
+			if on, value, ok := strings.Cut(p.When, "="); ok {
+				ref.on, ref.value = node.byName[on].Places[0].Attr(), value
+			}
+			s.columns[p.Attr()] = append(s.columns[p.Attr()], ref)
+			if p.Table.Kind != KindNode && !slices.Contains(s.keyed, p.Table) {
+				s.keyed = append(s.keyed, p.Table)
+			}
+		}
+	}
 }
 
 var types = sync.OnceValue(func() *typeSet {
@@ -151,6 +187,7 @@ var types = sync.OnceValue(func() *typeSet {
 		s.list = append(s.list, t)
 	}
 	slices.SortFunc(s.list, func(a, b *Type) int { return cmp.Compare(a.Name, b.Name) })
+	s.index()
 	return s
 })
 
@@ -230,6 +267,10 @@ func (t *Type) add(name string, p Place) {
 }
 
 func (t *Type) sorted() *Type {
+	for _, a := range t.Attributes {
+		// Places that xCAT has too come first.
+		slices.SortStableFunc(a.Places, func(p, q Place) int { return cmp.Compare(p.rank(), q.rank()) })
+	}
 	slices.SortFunc(t.Attributes, func(a, b *Attribute) int { return cmp.Compare(a.Name, b.Name) })
 	return t
 }
@@ -237,7 +278,7 @@ func (t *Type) sorted() *Type {
 // siteAttribute is the attribute of a site key.
 func siteAttribute(key string) *Attribute {
 	table := TableByName("site")
-	c := Column{Name: "value", Desc: siteDesc(key)}
+	c := Column{Name: "value", Desc: siteDesc(key), path: "site.value"}
 	return &Attribute{Name: key, Places: []Place{{table, &c, ""}}}
 }
 

@@ -1,0 +1,94 @@
+package nodedb
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Doubt is something about a node that is allowed and hardly meant.
+type Doubt struct{ Node, Text string }
+
+func (d Doubt) String() string { return d.Node + ": " + d.Text }
+
+// Doubts looks at nodes as an operator at the door would: MAC addresses and
+// addresses that another node has too, addresses that lie in a range for
+// machines without a name, images and hypervisors that do not exist, values
+// that do not parse.
+func (s *Snapshot) Doubts(names []string) []Doubt {
+	d := &doubter{snap: s}
+	for _, name := range names {
+		if n, err := s.Node(name); err == nil {
+			d.node(n)
+		}
+	}
+	return d.list
+}
+
+type doubter struct {
+	snap *Snapshot
+	list []Doubt
+}
+
+func (d *doubter) add(n *Node, format string, args ...any) {
+	d.list = append(d.list, Doubt{n.Name, fmt.Sprintf(format, args...)})
+}
+
+func (d *doubter) node(n *Node) {
+	if err := n.Check(); err != nil {
+		text := strings.TrimSuffix(err.Error(), ": "+ErrInvalid.Error())
+		text = strings.TrimPrefix(strings.TrimPrefix(text, "node "), n.Name+": ")
+		d.add(n, "%s", text)
+	}
+	for _, m := range n.MACs {
+		if o := others(d.snap.NamesByMAC(m.Addr), n.Name); o != "" {
+			d.add(n, "MAC address %s is also that of %s", m.Addr, o)
+		}
+	}
+	if n.Addr.IsValid() {
+		d.addr(n)
+	}
+	if n.VMHost != "" {
+		if _, err := d.snap.Node(n.VMHost); err != nil {
+			d.add(n, "vmhost %s is not defined", n.VMHost)
+		}
+	}
+	d.image(n)
+}
+
+func (d *doubter) addr(n *Node) {
+	if o := others(d.snap.NamesByAddr(n.Addr), n.Name); o != "" {
+		d.add(n, "address %s is also that of %s", n.Addr, o)
+	}
+	net := d.snap.NetworkOf(n.Addr)
+	if net == nil {
+		return
+	}
+	if slices.ContainsFunc(net.DynamicRanges, func(r Range) bool { return r.Contains(n.Addr) }) {
+		d.add(n, "address %s lies in the dynamic range of network %s", n.Addr, net.Name)
+	}
+}
+
+func (d *doubter) image(n *Node) {
+	switch n.ProvMethod {
+	case "", "install", "netboot", "statelite", "boottarget", "sysclone", "dualboot":
+		return
+	}
+	if _, err := d.snap.Image(n.ProvMethod); err != nil {
+		d.add(n, "osimage %s is not defined", n.ProvMethod)
+	}
+}
+
+// others names those in the list that are not name, three at most.
+func others(list []string, name string) string {
+	var out []string
+	for _, s := range list {
+		if s != name && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	if len(out) > 3 {
+		out = append(out[:3], fmt.Sprintf("%d more", len(out)-3))
+	}
+	return strings.Join(out, ", ")
+}
