@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -182,15 +183,29 @@ func (s *Service) rehearse(snap *nodedb.Snapshot, n *nodedb.Node, t target) erro
 	if err != nil {
 		return err
 	}
+	ways := 0
 	for _, fw := range firmwares {
 		b.Firmware, b.HTTPBoot = fw.firmware, fw.http
-		for _, name := range f.Files(b) {
-			if _, err := f.Make(b, name); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
+		err = makeAll(b, f)
+		if err == nil {
+			ways++
+		} else if !errors.Is(err, nodedb.ErrNotFound) {
+			return err // not for want of a loader for this firmware
 		}
 	}
-	_, err = f.Modules(b)
+	if ways == 0 {
+		return err
+	}
+	return nil
+}
+
+func makeAll(b *Boot, f Family) error {
+	for _, name := range f.Files(b) {
+		if _, err := f.Make(b, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	_, err := f.Modules(b)
 	return err
 }
 

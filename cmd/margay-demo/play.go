@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
-	"regexp"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -56,10 +54,8 @@ func playMachine(ctx context.Context, file string) error {
 		return fmt.Errorf("the machine ended at %s, not in an installer", r.Outcome)
 	}
 	fmt.Printf("  [the installer runs: %d modules, %.1f MB, kickstart of %d bytes]\n", len(r.Modules), float64(r.Bytes)/1e6, len(r.Answer))
-	for _, step := range []string{"installing", "installed"} {
-		if err := p.call(ctx, r.Answer, step); err != nil {
-			return err
-		}
+	if err := m.Tell(ctx, r, show, "pre", "post"); err != nil {
+		return err
 	}
 	fmt.Println("  [it reboots]")
 	again, err := m.Boot(ctx, show)
@@ -70,7 +66,7 @@ func playMachine(ctx context.Context, file string) error {
 		return fmt.Errorf("after the install the machine ended at %s, not at its disk", again.Outcome)
 	}
 	fmt.Println("  [it boots from its disk]")
-	return p.call(ctx, r.Answer, "booted")
+	return m.Tell(ctx, r, show, "firstboot")
 }
 
 func (p *player) machine() (*rom.Machine, error) {
@@ -78,7 +74,7 @@ func (p *player) machine() (*rom.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &rom.Machine{MAC: mac, Firmware: p.Firmware, DHCP: p.DHCP, Source: p.Source, TFTPPort: p.TFTPPort, AnyLoader: true, Verify: true}
+	m := &rom.Machine{MAC: mac, Firmware: p.Firmware, DHCP: p.DHCP, Source: p.Source, TFTPPort: p.TFTPPort, Verify: true}
 	if !p.DHCP.IsValid() {
 		m.Interface, m.Configure = machineIf, configure
 	}
@@ -113,33 +109,4 @@ func waitForWire(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-var callbackURL = regexp.MustCompile(`http://[0-9.:]+/callback/[A-Za-z0-9_.-]+/`)
-
-// call makes the callback that the kickstart would.
-func (p *player) call(ctx context.Context, kickstart, step string) error {
-	base := callbackURL.FindString(kickstart)
-	if base == "" {
-		return fmt.Errorf("the kickstart has no callback to %s", step)
-	}
-	d := net.Dialer{}
-	if p.Source.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: p.Source.AsSlice()}
-	}
-	c := &http.Client{Transport: &http.Transport{DialContext: d.DialContext}, Timeout: 10 * time.Second}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+step, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return err
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("callback %s: %s", step, resp.Status)
-	}
-	fmt.Printf("  [reports %s]\n", step)
-	return nil
 }
