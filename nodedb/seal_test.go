@@ -1,0 +1,155 @@
+package nodedb_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"margay/nodedb"
+	"margay/nodedb/bolt"
+	"margay/nodedb/nodedbtest"
+)
+
+func isSecret(column string) bool { return column == "passwd.password" || column == "t.v" }
+
+// A sealed store is a store like any other.
+func TestSealedStore(t *testing.T) {
+	paths := map[testing.TB]string{}
+	nodedbtest.TestStore(t, func(t testing.TB) nodedb.Store {
+		if paths[t] == "" {
+			paths[t] = filepath.Join(t.TempDir(), "table.db")
+		}
+		s, err := bolt.Open(paths[t])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nodedb.Seal(s, [32]byte{1}, isSecret)
+	})
+}
+
+func openBolt(t *testing.T, path string) *bolt.Store {
+	t.Helper()
+	s, err := bolt.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSealHides(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "table.db")
+	s := nodedb.Seal(openBolt(t, path), [32]byte{1}, isSecret)
+	secret := nodedbtest.Password("vmware", "root", "Hunter2Hunter2")
+	secret.Attrs["passwd.cryptmethod"] = "sha512"
+	given := nodedb.Change{Key: secret.Key, Attrs: secret.Attrs}
+	rev, err := s.Commit(ctx, []nodedb.Change{given, {Key: nodedb.Key{Kind: nodedb.KindSite, Name: "plain"}, Attrs: map[string]string{"site.value": "InTheClear"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if secret.Attrs["passwd.password"] != "Hunter2Hunter2" {
+		t.Error("the writer's own record was changed")
+	}
+	s.Close()
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(file, []byte("Hunter2")) || !bytes.Contains(file, []byte("InTheClear")) {
+		t.Error("the file has the secret, or lacks what is none")
+	}
+
+	below := openBolt(t, path)
+	recs, _, err := below.Load(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := ""
+	for _, r := range recs {
+		if r.Kind == nodedb.KindPasswd {
+			kept = r.Attrs["passwd.password"]
+		}
+	}
+	if !strings.HasPrefix(kept, "sealed:1:") {
+		t.Errorf("kept as %q", kept)
+	}
+	// A secret moved to another record, or damaged, does not open.
+	for _, to := range []nodedb.Record{nodedbtest.Password("vmware", "other", kept), nodedbtest.Password("vmware", "other", kept[:len(kept)-4]), nodedbtest.Password("x", "y", "sealed:1:AAAA"), nodedbtest.Password("x", "y", "sealed:1:?")} {
+		at, err := below.Commit(ctx, []nodedb.Change{{Key: to.Key, Attrs: to.Attrs}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := nodedb.Seal(below, [32]byte{1}, isSecret)
+		if _, _, err := s.Load(ctx); !errors.Is(err, nodedb.ErrInvalid) || strings.Contains(fmt.Sprint(err), kept) {
+			t.Errorf("Load: %v", err)
+		}
+		if err := s.Watch(ctx, at-1, func([]nodedb.Record, int64) { t.Error("told of a value that does not open") }); !errors.Is(err, nodedb.ErrInvalid) {
+			t.Errorf("Watch: %v", err)
+		}
+		if _, err := below.Commit(ctx, []nodedb.Change{{Key: to.Key, If: at}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := nodedb.Seal(below, [32]byte{2}, isSecret).Load(ctx); err == nil || !strings.Contains(err.Error(), "passwd vmware root: the sealing key does not open passwd.password") {
+		t.Errorf("another key: %v", err)
+	}
+	// What an older table has in the clear is read.
+	plain := nodedbtest.Password("vmware", "root", "clear")
+	if _, err := below.Commit(ctx, []nodedb.Change{{Key: plain.Key, Attrs: plain.Attrs, If: rev}}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := nodedb.New(ctx, nodedb.Seal(below, [32]byte{1}, isSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if p, err := db.Snapshot().Password("vmware", "root"); err != nil || p.Secret != "clear" {
+		t.Errorf("%v (%v)", p, err)
+	}
+}
+
+func TestLoadKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "seal.key")
+	keys := make([][32]byte, 8)
+	var wg sync.WaitGroup
+	for i := range keys {
+		wg.Go(func() {
+			var err error
+			if keys[i], err = nodedb.LoadKey(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, k := range keys {
+		if k != keys[0] || k == [32]byte{} {
+			t.Fatal("who come first together get different keys, or none")
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 || info.Size() != 32 {
+		t.Errorf("%v (%v)", info, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".key-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	os.Chmod(path, 0o644)
+	if _, err := nodedb.LoadKey(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a key that others may read: %v", err)
+	}
+	for _, size := range []int{0, 31, 33} {
+		bad := filepath.Join(t.TempDir(), "bad")
+		os.WriteFile(bad, make([]byte, size), 0o600)
+		if _, err := nodedb.LoadKey(bad); err == nil {
+			t.Errorf("a key of %d bytes is taken", size)
+		}
+	}
+	if _, err := nodedb.LoadKey(filepath.Join(t.TempDir(), "no", "dir")); err == nil {
+		t.Error("a key in no directory")
+	}
+}
