@@ -1,0 +1,186 @@
+package provision
+
+import (
+	"iter"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"margay/nodedb"
+)
+
+// Names are the cluster's host names in one snapshot, fully qualified, in
+// lower case and without the final dot.
+type Names struct {
+	snap   *nodedb.Snapshot
+	server string     // our own name
+	master netip.Addr // our own address
+
+	once  sync.Once
+	other map[string]other // aliases and further interfaces by name, made when first wanted
+}
+
+type other struct {
+	addr  netip.Addr // of a further interface
+	alias string     // the name it stands for
+}
+
+// NewNames returns the names in a snapshot.
+func NewNames(snap *nodedb.Snapshot) *Names {
+	n := &Names{snap: snap}
+	n.master, _ = netip.ParseAddr(snap.Site("master"))
+	host, _ := os.Hostname()
+	host, _, _ = strings.Cut(strings.ToLower(host), ".")
+	if domain := strings.ToLower(snap.Site("domain")); domain != "" && dnsLabel.MatchString(host) {
+		n.server = host + "." + domain
+	}
+	return n
+}
+
+// Snapshot is what the names were read from.
+func (n *Names) Snapshot() *nodedb.Snapshot { return n.snap }
+
+// Server is our own name; "" where the site has no domain.
+func (n *Names) Server() string { return n.server }
+
+// Domains are the domains that are ours: the site's and the networks'.
+func (n *Names) Domains() []string {
+	var out []string
+	add := func(d string) {
+		if d = strings.ToLower(d); d != "" && !contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	add(n.snap.Site("domain"))
+	for _, nw := range n.snap.Networks() {
+		add(nw.Domain)
+	}
+	return out
+}
+
+// Networks are those whose addresses are ours to name.
+func (n *Names) Networks() []netip.Prefix {
+	var out []netip.Prefix
+	for _, nw := range n.snap.Networks() {
+		if nw.Prefix.IsValid() {
+			out = append(out, nw.Prefix)
+		}
+	}
+	return out
+}
+
+// Lookup is what a name has: an address, or the name that it stands for.
+func (n *Names) Lookup(name string) (addr netip.Addr, alias string, ok bool) {
+	if name == n.server && n.master.IsValid() {
+		return n.master, "", true
+	}
+	short, domain, _ := strings.Cut(name, ".")
+	if node, err := n.snap.Node(short); err == nil && n.named(node) && domainOf(n.snap, node.Addr) == domain {
+		return node.Addr, "", true
+	}
+	n.once.Do(n.others)
+	o, ok := n.other[name]
+	return o.addr, o.alias, ok
+}
+
+// named says whether a node's name is answered for.
+func (n *Names) named(node *nodedb.Node) bool {
+	return node.Addr.IsValid() && n.snap.NetworkOf(node.Addr) != nil && dnsLabel.MatchString(strings.ToLower(node.Name)) &&
+		!withdrawn(n.snap, node.Name, PublishDNS)
+}
+
+// others collects aliases and further interfaces.
+func (n *Names) others() {
+	n.other = map[string]other{}
+	for _, node := range n.snap.Nodes() {
+		if lower := strings.ToLower(node.Name); lower != node.Name && n.named(node) {
+			n.other[lower+"."+domainOf(n.snap, node.Addr)] = other{addr: node.Addr}
+		}
+		if len(node.Aliases) > 0 && n.named(node) {
+			n.addAliases(node)
+		}
+		if text := node.Attr("hosts.otherinterfaces"); text != "" && !withdrawn(n.snap, node.Name, PublishDNS) {
+			n.addInterfaces(node, text)
+		}
+	}
+}
+
+func (n *Names) addAliases(node *nodedb.Node) {
+	domain := domainOf(n.snap, node.Addr)
+	for _, a := range node.Aliases {
+		a = strings.ToLower(a)
+		if !strings.Contains(a, ".") {
+			a += "." + domain
+		}
+		n.other[a] = other{alias: strings.ToLower(node.Name) + "." + domain}
+	}
+}
+
+// addInterfaces reads hosts.otherinterfaces: "-ib0:10.2.0.1,storage1:10.3.0.1",
+// where a name that begins with a dash is the node's own with that suffix.
+func (n *Names) addInterfaces(node *nodedb.Node, text string) {
+	for _, item := range list(text) {
+		name, ip, ok := strings.Cut(item, ":")
+		addr, err := netip.ParseAddr(ip)
+		if !ok || err != nil || n.snap.NetworkOf(addr) == nil {
+			continue
+		}
+		if strings.HasPrefix(name, "-") {
+			name = node.Name + name
+		}
+		if name = strings.ToLower(name); dnsLabel.MatchString(name) {
+			n.other[name+"."+domainOf(n.snap, addr)] = other{addr: addr}
+		}
+	}
+}
+
+// Reverse are the names of an address, its node's own first.
+func (n *Names) Reverse(addr netip.Addr) []string {
+	var out []string
+	if node := n.snap.NodeByAddr(addr); node != nil && n.named(node) {
+		out = append(out, strings.ToLower(node.Name)+"."+domainOf(n.snap, addr))
+	}
+	if addr == n.master && n.server != "" {
+		out = append(out, n.server)
+	}
+	if len(out) > 0 {
+		return out
+	}
+	n.once.Do(n.others)
+	for name, o := range n.other {
+		if o.addr == addr {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// A Name is one name with what it has.
+type Name struct {
+	Name  string
+	Addr  netip.Addr
+	Alias string
+}
+
+// All are all names, in any order.
+func (n *Names) All() iter.Seq[Name] {
+	return func(yield func(Name) bool) {
+		if n.server != "" && n.master.IsValid() && !yield(Name{n.server, n.master, ""}) {
+			return
+		}
+		for _, node := range n.snap.Nodes() {
+			if n.named(node) && !yield(Name{strings.ToLower(node.Name) + "." + domainOf(n.snap, node.Addr), node.Addr, ""}) {
+				return
+			}
+		}
+		n.once.Do(n.others)
+		for name, o := range n.other {
+			if !yield(Name{name, o.addr, o.alias}) {
+				return
+			}
+		}
+	}
+}
