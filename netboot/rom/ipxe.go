@@ -32,7 +32,11 @@ type image struct {
 	url  string
 	args []string
 	data []byte
+	took time.Duration // to fetch it
 }
+
+// began is when it would have been asked for, had it been used at once.
+func (i *image) began() time.Time { return time.Now().Add(-i.took) }
 
 // ipxe runs an iPXE: DHCP again, then what it is told.
 func (b *boot) ipxe(i *ipxe) error {
@@ -124,11 +128,12 @@ func (i *ipxe) withScreen(err error) error {
 func (i *ipxe) fetch(ref string, args []string) (*image, error) {
 	at := resolve(i.base, ref)
 	name := path.Base(strings.SplitN(at, "?", 2)[0])
+	began := time.Now()
 	data, err := ipxeSource{i.boot, i.base}.load(ref, program)
 	if err != nil {
 		return nil, err
 	}
-	img := &image{name: name, url: at, args: args, data: data}
+	img := &image{name: name, url: at, args: args, data: data, took: time.Since(began)}
 	i.images = append(i.images, img)
 	return img, nil
 }
@@ -145,7 +150,6 @@ func (i *ipxe) find(name string) *image {
 
 // execute starts an image, by what is in it as iPXE does.
 func (i *ipxe) execute(img *image) error {
-	began := time.Now()
 	switch {
 	case isScript(img.data):
 		return i.runScript(img)
@@ -160,7 +164,7 @@ func (i *ipxe) execute(img *image) error {
 	switch whatLoader(img.name, img.data) {
 	case loaderMboot:
 		i.result.Loader = or(i.result.Loader, img.url)
-		i.tell("loader", began, int64(len(img.data)), "%s", Redact(img.url))
+		i.tell("loader", img.began(), int64(len(img.data)), "%s", Redact(img.url))
 		return i.mboot(img)
 	case loaderIPXE:
 		return stop{errors.New(img.name + ": an iPXE that starts an iPXE; that is not played")}
@@ -194,7 +198,7 @@ func (i *ipxe) com32(img *image) error {
 	if len(img.data) == 0 {
 		return fmt.Errorf("%s: empty", Redact(img.url))
 	}
-	i.tell("loader", time.Now(), int64(len(img.data)), "%s", Redact(img.url))
+	i.tell("loader", img.began(), int64(len(img.data)), "%s", Redact(img.url))
 	return i.mboot(img)
 }
 
@@ -210,7 +214,7 @@ func (i *ipxe) runScript(img *image) error {
 	if i.result.Script == "" {
 		i.result.Script = img.url
 	}
-	i.tell("script", time.Now(), int64(len(img.data)), "%s", Redact(img.url))
+	i.tell("script", img.began(), int64(len(img.data)), "%s", Redact(img.url))
 	i.base = img.url
 	i.forget(img)
 	return s.run(i.set, i)
@@ -230,7 +234,7 @@ func (i *ipxe) linux(img *image) error {
 			r.Modules = append(r.Modules, Module{Redact(x.url), int64(len(x.data))})
 		}
 	}
-	i.tell("kernel", time.Now(), int64(len(img.data)), "%s with %d initrds", Redact(img.url), len(r.Modules))
+	i.tell("kernel", img.began(), int64(len(img.data)), "%s with %d initrds", Redact(img.url), len(r.Modules))
 	if err := i.linuxInstaller(); err != nil {
 		return stop{err}
 	}
