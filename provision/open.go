@@ -28,6 +28,12 @@ func (s *Service) Open(ctx context.Context, m netboot.Machine, name string) (*ne
 	switch {
 	case first == "boot":
 		return s.openBoot(snap, m, rest, query)
+	case first == "discover":
+		body, err := s.openDiscover(snap, m, rest)
+		if err != nil {
+			return nil, err
+		}
+		return made(rest, "", body), nil
 	case first == "install":
 		return s.openTree(snap, m, rest)
 	case strings.HasPrefix(name, "xcat/xnba/nodes/"):
@@ -174,7 +180,12 @@ func (s *Service) openBoot(snap *nodedb.Snapshot, m netboot.Machine, name, query
 		as.Node = n.Name
 		return as, nil
 	}
-	return &netboot.File{Name: file, Node: n.Name, Body: memory{bytes.NewReader(body)}, Size: int64(len(body)), Type: "text/plain"}, nil
+	return made(file, n.Name, body), nil
+}
+
+// made is a file made for one request.
+func made(name, node string, body []byte) *netboot.File {
+	return &netboot.File{Name: name, Node: node, Body: memory{bytes.NewReader(body)}, Size: int64(len(body)), Type: "text/plain"}
 }
 
 // mayHave refuses a node's files to all addresses but the node's own.

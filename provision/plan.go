@@ -18,12 +18,15 @@ const defaultLease = 43200 * time.Second
 
 // Plan says what a machine is told by DHCP, straight from the table: its own
 // address, its network's facts, and what to boot. Machines that the table does
-// not know get silence.
-func (s *Service) Plan(_ context.Context, m netboot.Machine) (*netboot.Plan, error) {
+// not know get silence, or a lease where their network has a dynamic range.
+func (s *Service) Plan(ctx context.Context, m netboot.Machine) (*netboot.Plan, error) {
 	snap := s.DB.Snapshot()
 	n := snap.NodeByMAC(m.MAC)
 	if n == nil {
-		return nil, netboot.ErrIgnore
+		return s.dynamic(ctx, snap, m)
+	}
+	if m.Ask == netboot.AskRelease || m.Ask == netboot.AskDecline {
+		return nil, netboot.ErrIgnore // the table's word stands; the event shows it
 	}
 	return s.plan(snap, n, m)
 }

@@ -129,9 +129,13 @@ func (s *Service) chainEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Fir
 		return err.Error()
 	}
 	b.Firmware = fw
-	loader, err := f.Loader(b)
-	if err != nil {
-		return "the medium's boot loader, which is missing"
+	loader := "mboot.c32"
+	if fw != netboot.BIOS {
+		if loader, err = f.Loader(b); err != nil {
+			return "a boot loader that the medium has not"
+		}
+	} else if _, ok := foldName(b.Tree, loader); !ok {
+		return "a boot loader that the medium has not"
 	}
 	return loader + " of " + b.OS
 }

@@ -39,6 +39,7 @@ type Config struct {
 type Service struct {
 	Config
 	journal *journal
+	leases  *leaser
 	loader  []fs.FS // boot loaders, the operator's first
 
 	mu    sync.Mutex          // guards the fields below
@@ -59,6 +60,7 @@ func NewService(c Config) *Service {
 	if c.Loaders != nil {
 		s.loader = append(s.loader, c.Loaders)
 	}
+	s.leases = newLeaser(c.DB, c.Now)
 	s.journal = newJournal(c.DB, c.Now, c.Log)
 	return s
 }

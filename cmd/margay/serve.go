@@ -16,6 +16,7 @@ import (
 
 	"margay/cmd/command"
 	"margay/netboot/dhcp"
+	"margay/netboot/dns"
 	"margay/netboot/httpd"
 	"margay/netboot/loader"
 	"margay/netboot/tftp"
@@ -107,8 +108,7 @@ type daemon struct {
 	probeConn *dhcp.Conn // for margay probe, on loopback
 	tftpConn  net.PacketConn
 	httpL     net.Listener
-	dnsConn   net.PacketConn
-	dnsL      net.Listener
+	dnsConn   *dns.Conn
 	socketL   net.Listener
 }
 
@@ -182,11 +182,8 @@ func (d *daemon) listen(ctx context.Context) error {
 		}
 	}
 	if d.dns != "off" {
-		if d.dnsConn, err = net.ListenPacket("udp4", d.dns); err != nil {
+		if d.dnsConn, err = dns.Listen(ctx, d.dns); err != nil {
 			return portError("DNS", "udp", d.dns, "--dns", err)
-		}
-		if d.dnsL, err = net.Listen("tcp4", d.dnsConn.LocalAddr().String()); err != nil {
-			return portError("DNS", "tcp", d.dns, "--dns", err)
 		}
 	}
 	return nil
@@ -301,7 +298,8 @@ func (d *daemon) run(ctx context.Context) error {
 		g.Go(func() error { return s.Serve(ctx, d.httpL) })
 	}
 	if d.dnsConn != nil {
-		g.Go(func() error { return d.serveDNS(ctx) })
+		s := d.dnsServer()
+		g.Go(func() error { return s.Serve(ctx, d.dnsConn) })
 	}
 	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports()}
 	s := &api.Server{Run: deps.Run, Log: d.log}
@@ -334,12 +332,12 @@ func (d *daemon) say(out io.Writer) {
 	for _, l := range []struct {
 		name string
 		on   bool
-		addr func() net.Addr
+		addr func() any
 	}{
-		{"tftp", d.tftpConn != nil, func() net.Addr { return d.tftpConn.LocalAddr() }},
-		{"http", d.httpL != nil, func() net.Addr { return d.httpL.Addr() }},
-		{"dns", d.dnsConn != nil, func() net.Addr { return d.dnsConn.LocalAddr() }},
-		{"socket", true, func() net.Addr { return d.socketL.Addr() }},
+		{"tftp", d.tftpConn != nil, func() any { return d.tftpConn.LocalAddr() }},
+		{"http", d.httpL != nil, func() any { return d.httpL.Addr() }},
+		{"dns", d.dnsConn != nil, func() any { return d.dnsConn.Addr() }},
+		{"socket", true, func() any { return d.socketL.Addr() }},
 	} {
 		if l.on {
 			fmt.Fprintf(out, "  %-6s %s\n", l.name, l.addr())
@@ -356,10 +354,13 @@ func (d *daemon) close() {
 			c.Close()
 		}
 	}
-	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.dnsConn, d.dnsL, d.socketL} {
+	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.socketL} {
 		if c != nil {
 			c.Close()
 		}
+	}
+	if d.dnsConn != nil {
+		d.dnsConn.Close()
 	}
 	if d.db != nil {
 		if err := d.db.Close(); err != nil {

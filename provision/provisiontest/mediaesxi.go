@@ -157,7 +157,7 @@ func (e ESXi) tree50() []MediaFile {
 		GzipFile("efiboot.img", 4096),
 	}
 	for _, l := range e.loaders() {
-		files = append(files, TextFile(l, "loader "+l+" of "+e.Version+"\n"))
+		files = append(files, LoaderFile(l, e.Version))
 	}
 	if !e.NoMetadata {
 		files = append(files, e.upgrade()...)

@@ -1,0 +1,330 @@
+package provision
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"margay/netboot"
+	"margay/nodedb"
+)
+
+// kindLease keeps the leases of dynamic ranges: our own record, named by the
+// address.
+const kindLease nodedb.Kind = "margay.lease"
+
+// offerTime is how long an offered address is kept for the machine that it was
+// offered to, and quarantine how long one is left alone that a machine found
+// in use.
+const (
+	offerTime  = 60 * time.Second
+	quarantine = time.Hour
+)
+
+// A Lease is an address of a dynamic range that a machine has, or had.
+type Lease struct {
+	Addr    netip.Addr
+	MAC     string
+	Name    string // host name that the machine gave
+	Expires time.Time
+	Bad     bool // found in use by another: left alone until Expires
+}
+
+// A leaser gives out the addresses of dynamic ranges. What it acknowledges is
+// in the table first; what it only offered is in memory.
+type leaser struct {
+	db  *nodedb.DB
+	now func() time.Time
+
+	mu     sync.Mutex
+	offers map[netip.Addr]offer // guarded by mu
+}
+
+type offer struct {
+	mac     string
+	expires time.Time
+}
+
+func newLeaser(db *nodedb.DB, now func() time.Time) *leaser {
+	return &leaser{db: db, now: now, offers: map[netip.Addr]offer{}}
+}
+
+func leaseKey(a netip.Addr) nodedb.Key { return nodedb.Key{Kind: kindLease, Name: a.String()} }
+
+func leaseOf(r nodedb.Record) Lease {
+	l := Lease{MAC: r.Attrs["lease.mac"], Name: r.Attrs["lease.name"], Bad: r.Attrs["lease.bad"] != ""}
+	l.Addr, _ = netip.ParseAddr(r.Name)
+	sec, _ := strconv.ParseInt(r.Attrs["lease.expires"], 10, 64)
+	l.Expires = time.Unix(sec, 0)
+	return l
+}
+
+func (l Lease) attrs() map[string]string {
+	m := map[string]string{"lease.mac": l.MAC, "lease.expires": strconv.FormatInt(l.Expires.Unix(), 10)}
+	if l.Name != "" {
+		m["lease.name"] = l.Name
+	}
+	if l.Bad {
+		m["lease.bad"] = "1"
+	}
+	return m
+}
+
+// Leases are all leases of dynamic ranges, by address.
+func Leases(snap *nodedb.Snapshot) []Lease {
+	var out []Lease
+	for _, r := range snap.Records(kindLease) {
+		out = append(out, leaseOf(r))
+	}
+	return out
+}
+
+// dynamic plans for a machine that the table does not know, where its network
+// has a dynamic range.
+func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.Machine) (*netboot.Plan, error) {
+	nw := s.asksIn(snap, m)
+	if nw == nil || len(nw.DynamicRanges) == 0 || len(m.MAC) == 0 {
+		return nil, netboot.ErrIgnore
+	}
+	switch m.Ask {
+	case netboot.AskRelease:
+		return nil, s.leases.release(ctx, m)
+	case netboot.AskDecline:
+		return nil, s.leases.decline(ctx, nw, m)
+	case netboot.AskInform:
+		return nil, netboot.ErrIgnore
+	}
+	p := s.netPlan(snap, nw, s.serverIn(snap, nw, m))
+	addr, err := s.leases.give(ctx, snap, nw, m, p.Lease)
+	if err != nil {
+		return nil, err
+	}
+	if !addr.IsValid() {
+		p.Nak = true
+		return p, nil
+	}
+	p.Addr = netip.PrefixFrom(addr, nw.Prefix.Bits())
+	if m.PXE || m.HTTPBoot || m.Loader {
+		p.File = s.discoveryFile(snap, m, p.Server)
+	}
+	return p, nil
+}
+
+// asksIn is the network that a machine asks from.
+func (s *Service) asksIn(snap *nodedb.Snapshot, m netboot.Machine) *nodedb.Network {
+	if m.Relay.IsValid() {
+		return snap.NetworkOf(m.Relay)
+	}
+	return snap.NetworkOf(m.Local)
+}
+
+// serverIn is our address as a machine in a network should know it.
+func (s *Service) serverIn(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine) netip.Addr {
+	if a, err := netip.ParseAddr(nw.TFTPServer); err == nil {
+		return a
+	}
+	if m.Local.IsValid() {
+		return m.Local
+	}
+	a, _ := netip.ParseAddr(snap.Site("master"))
+	return a
+}
+
+// give finds the address for a machine and, when it takes it, writes that
+// before returning. No valid address and no error: what it asks for is not its
+// own, and it is to be told so.
+func (l *leaser) give(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
+	if m.Ask == netboot.AskRequest {
+		return l.take(ctx, nw, m, length)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	for a, o := range l.offers {
+		if now.After(o.expires) {
+			delete(l.offers, a)
+		}
+	}
+	addr := l.choose(snap, nw, m, now)
+	if !addr.IsValid() {
+		return addr, fmt.Errorf("network %s: its dynamic range is used up; widen dynamicrange: %w", nw.Name, netboot.ErrIgnore)
+	}
+	l.offers[addr] = offer{m.MAC.String(), now.Add(offerTime)}
+	return addr, nil
+}
+
+// choose prefers the address that the machine had, then the one it asks for,
+// then one never used, then the one longest out of use. The caller holds mu.
+func (l *leaser) choose(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine, now time.Time) netip.Addr {
+	mac := m.MAC.String()
+	for a, o := range l.offers {
+		if o.mac == mac && dynamicIn(nw, a) {
+			return a
+		}
+	}
+	var stale Lease
+	for _, lease := range Leases(snap) {
+		if !dynamicIn(nw, lease.Addr) || !l.free(snap, lease.Addr, mac, now) {
+			continue
+		}
+		if lease.MAC == mac && !lease.Bad {
+			return lease.Addr
+		}
+		if !stale.Addr.IsValid() || lease.Expires.Before(stale.Expires) {
+			stale = lease
+		}
+	}
+	if dynamicIn(nw, m.Requested) && l.free(snap, m.Requested, mac, now) {
+		return m.Requested
+	}
+	for _, r := range nw.DynamicRanges {
+		for a := r.First; r.Contains(a); a = a.Next() {
+			if _, used := snap.Record(leaseKey(a)); !used && l.free(snap, a, mac, now) {
+				return a
+			}
+		}
+	}
+	return stale.Addr
+}
+
+// free says whether an address may go to a machine. The caller holds mu.
+func (l *leaser) free(snap *nodedb.Snapshot, a netip.Addr, mac string, now time.Time) bool {
+	if o, ok := l.offers[a]; ok && o.mac != mac && now.Before(o.expires) {
+		return false
+	}
+	return leasable(snap, a, mac, now)
+}
+
+// leasable says the same from the table alone.
+func leasable(snap *nodedb.Snapshot, a netip.Addr, mac string, now time.Time) bool {
+	if snap.NodeByAddr(a) != nil {
+		return false
+	}
+	r, ok := snap.Record(leaseKey(a))
+	if !ok {
+		return true
+	}
+	lease := leaseOf(r)
+	return now.After(lease.Expires) || lease.MAC == mac && !lease.Bad
+}
+
+func dynamicIn(nw *nodedb.Network, a netip.Addr) bool {
+	if !a.IsValid() {
+		return false
+	}
+	for _, r := range nw.DynamicRanges {
+		if r.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// take writes that a machine has the address that it asks for.
+func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
+	a, mac := m.Requested, m.MAC.String()
+	if !dynamicIn(nw, a) {
+		return netip.Addr{}, nil
+	}
+	l.mu.Lock()
+	o, offered := l.offers[a]
+	taken := offered && o.mac != mac && l.now().Before(o.expires)
+	l.mu.Unlock()
+	if taken {
+		return netip.Addr{}, nil
+	}
+	ok := false
+	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
+		now := l.now()
+		if ok = leasable(tx.Snapshot(), a, mac, now); !ok {
+			return nil
+		}
+		tx.Get(leaseKey(a)) // so that two servers cannot both write it
+		tx.Put(leaseKey(a), Lease{MAC: mac, Name: leaseName(m.Hostname), Expires: now.Add(length)}.attrs())
+		return nil
+	})
+	if err != nil || !ok {
+		return netip.Addr{}, err
+	}
+	return a, nil
+}
+
+// leaseName is the name that a machine gave, if it can be one.
+func leaseName(s string) string {
+	if dnsLabel.MatchString(s) && len(s) <= 63 {
+		return s
+	}
+	return ""
+}
+
+// release ends a machine's lease: it is kept, as past, so that the machine may
+// have the address again.
+func (l *leaser) release(ctx context.Context, m netboot.Machine) error {
+	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
+		r, ok := tx.Get(leaseKey(m.Requested))
+		if lease := leaseOf(r); ok && lease.MAC == m.MAC.String() {
+			lease.Expires = l.now()
+			tx.Put(r.Key, lease.attrs())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return netboot.ErrIgnore
+}
+
+// decline leaves an address alone for a while: a machine found it in use. Only
+// the one that has it, or was just offered it, may say so.
+func (l *leaser) decline(ctx context.Context, nw *nodedb.Network, m netboot.Machine) error {
+	a, mac := m.Requested, m.MAC.String()
+	if !dynamicIn(nw, a) {
+		return netboot.ErrIgnore
+	}
+	l.mu.Lock()
+	o, offered := l.offers[a]
+	delete(l.offers, a)
+	l.mu.Unlock()
+	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
+		r, ok := tx.Get(leaseKey(a))
+		if ok && leaseOf(r).MAC == mac || offered && o.mac == mac {
+			tx.Put(leaseKey(a), Lease{MAC: mac, Expires: l.now().Add(quarantine), Bad: true}.attrs())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return netboot.ErrIgnore
+}
+
+// Release forgets leases, so that their addresses are free at once.
+func (s *Service) Release(ctx context.Context, addrs []netip.Addr) error {
+	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		for _, a := range addrs {
+			tx.Delete(leaseKey(a))
+		}
+		return nil
+	})
+}
+
+// uuidText is a machine's UUID as operators see it. RFC 4578, 2.3 has it in
+// the machine's own order: its first three groups are little-endian.
+func uuidText(b []byte) string {
+	if len(b) == 17 {
+		b = b[1:]
+	}
+	if len(b) != 16 {
+		return ""
+	}
+	u := append([]byte(nil), b...)
+	u[0], u[1], u[2], u[3] = u[3], u[2], u[1], u[0]
+	u[4], u[5] = u[5], u[4]
+	u[6], u[7] = u[7], u[6]
+	h := hex.EncodeToString(u)
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
