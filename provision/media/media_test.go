@@ -117,7 +117,7 @@ func tree(tb testing.TB) string {
 	put("a/b/c/d/e/f/g/h/i/j/k/l/deep.txt", "deep")
 	put("big", strings.Repeat("0123456789abcdef", 100_000))
 	put("sector", strings.Repeat("x", 2048))
-	for i := range 300 {
+	for i := range 80 {
 		put(fmt.Sprintf("many/file-with-a-name-%04d.rpm", i), fmt.Sprint(i))
 	}
 	for name, target := range map[string]string{
@@ -218,7 +218,7 @@ func TestImageIsAnFS(t *testing.T) {
 	os.Remove(filepath.Join(dir, "self"))
 	iso := filepath.Join(t.TempDir(), "x.iso")
 	run(t, "xorriso", "-as", "mkisofs", "-R", "-o", iso, dir)
-	if err := fstest.TestFS(open(t, iso), "README", "a/b/c/d/e/f/g/h/i/j/k/l/deep.txt", "many/file-with-a-name-0299.rpm"); err != nil {
+	if err := fstest.TestFS(open(t, iso), "README", "a/b/c/d/e/f/g/h/i/j/k/l/deep.txt", "many/file-with-a-name-0079.rpm"); err != nil {
 		t.Error(err)
 	}
 }
