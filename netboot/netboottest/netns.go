@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // A Host is a network namespace: a machine with a loopback interface, which
@@ -234,6 +235,9 @@ func address(ifname string, addrs []string) error {
 		a, err := netlink.ParseAddr(s)
 		if err != nil {
 			return err
+		}
+		if a.IP.To4() == nil {
+			a.Flags |= unix.IFA_F_NODAD // usable at once
 		}
 		if err := netlink.AddrAdd(l, a); err != nil {
 			return fmt.Errorf("%s on %s: %v", s, ifname, err)

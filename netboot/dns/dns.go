@@ -1,0 +1,211 @@
+// Package dns answers for the cluster's names and passes other questions on
+// (RFC 1034, 1035, 2181, 2308, 6891, 8482).
+//
+// What it answers with authority comes straight from a Names that never
+// changes, so there is nothing to reload: the next question after a change
+// sees it. It recurses for nothing of ours, and passes on only for clients
+// that it is told of.
+package dns
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	miekg "github.com/miekg/dns"
+)
+
+// A Server answers. Fields must not change once it serves.
+type Server struct {
+	// Names gives the names as they are now. It is asked once a question and
+	// must not block.
+	Names func() Names
+	// Policy gives who may ask for what beyond our names; nil, or a nil
+	// Policy: nobody for anything. It is asked like Names.
+	Policy func() *Policy
+	Log    *slog.Logger // nil: nothing is logged
+
+	table   atomic.Pointer[table] // of the last Names
+	forward forwarder
+	count   counters
+}
+
+// A Policy says what is done for whom. It never changes; another one takes its
+// place.
+type Policy struct {
+	// Upstreams are asked, in this order, what is not ours. Those that do not
+	// answer are passed over for a while.
+	Upstreams []netip.AddrPort
+	// Clients may ask for what is not ours. None given: those on this host
+	// and on private addresses.
+	Clients []netip.Prefix
+	// Secondaries may transfer whole zones.
+	Secondaries []netip.Addr
+}
+
+// serves says whether a client may ask for what is not ours. A server that
+// does so for everybody is a weapon in others' hands (RFC 5358).
+func (p *Policy) serves(a netip.Addr) bool {
+	a = a.Unmap()
+	if len(p.Clients) == 0 {
+		return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
+	}
+	for _, c := range p.Clients {
+		if c.Contains(a.WithZone("")) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) policy() *Policy {
+	if s.Policy != nil {
+		if p := s.Policy(); p != nil {
+			return p
+		}
+	}
+	return &Policy{}
+}
+
+// now is the table of the names as they are.
+func (s *Server) now() *table {
+	names := s.Names()
+	t := s.table.Load()
+	if t == nil || t.names != names {
+		t = newTable(names)
+		s.table.Store(t)
+	}
+	return t
+}
+
+// Serve answers on c until ctx is done, then closes c, waits for the questions
+// in hand and returns nil.
+func (s *Server) Serve(ctx context.Context, c *Conn) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.forward.start(c.Addr())
+	var tasks sync.WaitGroup
+	errs := make(chan error, 2)
+	tasks.Go(func() { defer stop(); errs <- s.serveUDP(ctx, c) })
+	tasks.Go(func() { defer stop(); errs <- s.serveTCP(ctx, c) })
+	tasks.Wait()
+	return errors.Join(<-errs, <-errs)
+}
+
+// A verdict is what became of a message.
+type verdict uint8
+
+const (
+	silent  verdict = iota // no answer is due
+	replied                // the reply is whole
+	later                  // somebody else has to be asked
+	whole                  // the asker wants a whole zone
+)
+
+// reply answers a message in buf's room as far as that can be done without
+// waiting. Limit is what the way back takes; zero: what the asker says.
+func (s *Server) reply(buf, msg []byte, from netip.Addr, limit int, q *query) ([]byte, verdict) {
+	err := q.parse(msg)
+	if errors.Is(err, errSilent) {
+		s.count.malformed.Add(1)
+		return nil, silent
+	}
+	s.count.queries.Add(1)
+	if limit == 0 {
+		limit = min(q.size, bestUDP)
+	}
+	var r reply
+	r.start(buf, q)
+	var rcode rcodeError
+	if errors.As(err, &rcode) {
+		return r.refuse(int(rcode), limit), replied
+	}
+	if q.opcode != miekg.OpcodeQuery {
+		return r.refuse(miekg.RcodeNotImplemented, limit), replied
+	}
+	if q.qtype == miekg.TypeAXFR || q.qtype == miekg.TypeIXFR {
+		return nil, whole
+	}
+	t := s.now()
+	if t.answer(&r, q) {
+		s.count.answers.Add(1)
+		return r.end(flagAA|s.available(from), limit), replied
+	}
+	if q.flags&flagRD == 0 || q.qclass != miekg.ClassINET || q.qtype == miekg.TypeANY || !s.mayForward(from) {
+		s.count.refused.Add(1)
+		return r.refuse(miekg.RcodeRefused, limit), replied
+	}
+	return nil, later
+}
+
+// refuse ends a reply that is only its code.
+func (r *reply) refuse(rcode, limit int) []byte {
+	r.rcode = rcode
+	return r.end(0, limit)
+}
+
+// available is RA for those whom it holds for.
+func (s *Server) available(from netip.Addr) uint16 {
+	if s.mayForward(from) {
+		return flagRA
+	}
+	return 0
+}
+
+// mayForward says whether what from asks is passed on. An upstream that asks
+// us what we would ask it makes a loop.
+func (s *Server) mayForward(from netip.Addr) bool {
+	p := s.policy()
+	if len(p.Upstreams) == 0 || !p.serves(from) {
+		return false
+	}
+	for _, u := range p.Upstreams {
+		if u.Addr() == from.Unmap() && !from.Unmap().IsLoopback() {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
+
+// Counts are what a server has done since it began.
+type Counts struct {
+	Queries   uint64 // messages that were questions
+	Malformed uint64 // messages that were not
+	Answers   uint64 // of our names, from the table
+	Refused   uint64
+	Forwarded uint64 // passed on, or answered from what was remembered
+	Hits      uint64 // of them, remembered
+	Failed    uint64 // of them, no upstream answered
+	Dropped   uint64 // too much at once
+	Transfers uint64
+}
+
+// Counts gives the counts so far.
+func (s *Server) Counts() Counts {
+	c := &s.count
+	return Counts{
+		Queries:   c.queries.Load(),
+		Malformed: c.malformed.Load(),
+		Answers:   c.answers.Load(),
+		Refused:   c.refused.Load(),
+		Forwarded: c.forwarded.Load(),
+		Hits:      c.hits.Load(),
+		Failed:    c.failed.Load(),
+		Dropped:   c.dropped.Load(),
+		Transfers: c.transfers.Load(),
+	}
+}
+
+type counters struct {
+	queries, malformed, answers, refused, forwarded, hits, failed, dropped, transfers atomic.Uint64
+}

@@ -1,0 +1,80 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Conn is one address on which a Server answers, by UDP and by TCP. Close
+// it, or let Serve do so.
+type Conn struct {
+	udp *net.UDPConn
+	tcp *net.TCPListener
+}
+
+// Listen takes an address ("10.1.0.1:53", ":53"); port 0 takes one that is
+// free for both. Below 1024 it needs CAP_NET_BIND_SERVICE.
+func Listen(ctx context.Context, addr string) (*Conn, error) {
+	var err error
+	for range 10 { // a port that is free for one may not be so for the other
+		var c *Conn
+		c, err = listen(ctx, addr)
+		if err == nil {
+			return c, nil
+		}
+		if _, port, perr := net.SplitHostPort(addr); perr != nil || port != "0" {
+			break
+		}
+	}
+	return nil, fmt.Errorf("DNS on %s: %w", addr, err)
+}
+
+func listen(ctx context.Context, addr string) (*Conn, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	tcp := ln.(*net.TCPListener)
+	lc.Control = socketOptions
+	pc, err := lc.ListenPacket(ctx, "udp", tcp.Addr().String())
+	if err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	return &Conn{udp: pc.(*net.UDPConn), tcp: tcp}, nil
+}
+
+const receiveBuffer = 1 << 20
+
+// socketOptions has each question tell to which of our addresses it came: on
+// a socket for all of them the answer must leave from that one.
+func socketOptions(network, _ string, raw syscall.RawConn) error {
+	var err error
+	ctlErr := raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // as much as we may
+		if network == "udp6" {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+			return
+		}
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	})
+	return errors.Join(ctlErr, err)
+}
+
+// Addr is where c listens.
+func (c *Conn) Addr() netip.AddrPort {
+	a := c.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// Close stops listening.
+func (c *Conn) Close() error {
+	return errors.Join(c.udp.Close(), c.tcp.Close())
+}
