@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -100,7 +99,7 @@ func (s *Store) group(group []*request) {
 			if rev == first {
 				return nil
 			}
-			return tx.Bucket(bucketMeta).Put(keyRev, binary.BigEndian.AppendUint64(nil, uint64(rev)))
+			return setNumber(tx, keyRev, rev)
 		})
 	})
 	if err == nil {
@@ -119,11 +118,7 @@ func (s *Store) group(group []*request) {
 func check(tx *bbolt.Tx, changes []nodedb.Change) error {
 	records := tx.Bucket(bucketRecords)
 	for _, c := range changes {
-		var at int64
-		if v := records.Get(key(c.Key)); len(v) >= 8 {
-			at = int64(binary.BigEndian.Uint64(v))
-		}
-		if at != c.If {
+		if at := revisionOf(records.Get(key(c.Key))); at != c.If {
 			return fmt.Errorf("%s %s: %w", c.Kind, c.Name, nodedb.ErrConflict)
 		}
 	}
@@ -134,18 +129,23 @@ func check(tx *bbolt.Tx, changes []nodedb.Change) error {
 func apply(tx *bbolt.Tx, changes []nodedb.Change, rev int64) ([]nodedb.Record, error) {
 	records := tx.Bucket(bucketRecords)
 	recs := make([]nodedb.Record, len(changes))
+	count := number(tx, keyCount)
 	for i, c := range changes {
 		recs[i] = nodedb.Record{Key: c.Key, Attrs: c.Attrs, Rev: rev}
+		k := key(c.Key)
+		if records.Get(k) != nil {
+			count--
+		}
 		if c.Attrs == nil {
-			if err := records.Delete(key(c.Key)); err != nil {
+			if err := records.Delete(k); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		v := nodedb.AppendAttrs(binary.BigEndian.AppendUint64(nil, uint64(rev)), c.Attrs)
-		if err := records.Put(key(c.Key), v); err != nil {
+		count++
+		if err := records.Put(k, encode(k, rev, c.Attrs)); err != nil {
 			return nil, err
 		}
 	}
-	return recs, nil
+	return recs, setNumber(tx, keyCount, count)
 }

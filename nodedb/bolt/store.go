@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -42,6 +43,7 @@ var (
 	bucketRecords = []byte("records")
 	bucketMeta    = []byte("meta")
 	keyRev        = []byte("rev")
+	keyCount      = []byte("count") // of records
 	keyFormat     = []byte("format")
 )
 
@@ -57,11 +59,9 @@ func Open(path string) (*Store, error) {
 	s := &Store{path: path, requests: make(chan *request), stop: make(chan struct{}), done: make(chan struct{})}
 	s.close = sync.OnceValue(s.end)
 	err := s.guard(func() error {
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:        lockWait,
-			FreelistType:   bbolt.FreelistMapType,
-			NoFreelistSync: true,
-		})
+		// The list of free pages stays in the file: where it is missing, bbolt
+		// makes it in a goroutine of its own, whose panics nobody can catch.
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
 		if err != nil {
 			return err
 		}
@@ -83,14 +83,19 @@ func Open(path string) (*Store, error) {
 
 // explain makes an operator's sentence of what bbolt says.
 func (s *Store) explain(err error) error {
+	var system syscall.Errno
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("table %s: another process has it open: stop that one, or give this one another --state", s.path)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, io.ErrUnexpectedEOF):
-		return s.damaged(err)
+	case errors.As(err, &system), errors.Is(err, errFormat):
+		return fmt.Errorf("table %s: %w", s.path, err)
+	case errors.Is(err, nodedb.ErrInvalid):
+		return err // says it all
 	}
-	return fmt.Errorf("table %s: %w", s.path, err)
+	return s.damaged(err)
 }
+
+var errFormat = errors.New("a later version wrote it; use that one")
 
 func (s *Store) damaged(err any) error {
 	return fmt.Errorf("table %s: the file is damaged (%v); put a backup in its place: %w", s.path, err, nodedb.ErrInvalid)
@@ -122,7 +127,7 @@ func (s *Store) prepare() error {
 			return err
 		}
 		if v := meta.Get(keyFormat); v != nil && !bytes.Equal(v, []byte{format}) {
-			return fmt.Errorf("it was written by a later version (format %x); use that one", v)
+			return errFormat
 		}
 		s.log.start(revision(tx))
 		return meta.Put(keyFormat, []byte{format})
@@ -145,11 +150,18 @@ func (s *Store) size() (n int64) {
 	return n
 }
 
-func revision(tx *bbolt.Tx) int64 {
-	if b := tx.Bucket(bucketMeta).Get(keyRev); len(b) == 8 {
+func revision(tx *bbolt.Tx) int64 { return number(tx, keyRev) }
+
+// number returns a number among the file's own values.
+func number(tx *bbolt.Tx, k []byte) int64 {
+	if b := tx.Bucket(bucketMeta).Get(k); len(b) == 8 {
 		return int64(binary.BigEndian.Uint64(b))
 	}
 	return 0
+}
+
+func setNumber(tx *bbolt.Tx, k []byte, n int64) error {
+	return tx.Bucket(bucketMeta).Put(k, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
 // Close ends all watches and closes the file. Commits under way are finished.
@@ -167,41 +179,39 @@ func (s *Store) Load(ctx context.Context) (recs []nodedb.Record, rev int64, err 
 	err = s.guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			rev = revision(tx)
-			decoder := new(nodedb.AttrDecoder)
-			return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-				r, err := decode(decoder, k, v)
-				if err != nil {
-					return s.damaged(err)
-				}
-				recs = append(recs, r)
-				return ctx.Err()
-			})
+			recs = make([]nodedb.Record, 0, min(number(tx, keyCount), 1<<20))
+			return s.read(ctx, tx, func(r nodedb.Record) { recs = append(recs, r) })
 		})
 	})
-	return recs, rev, err
-}
-
-// key is where a record is kept: its kind and its name.
-func key(k nodedb.Key) []byte {
-	b := make([]byte, 0, len(k.Kind)+1+len(k.Name))
-	b = append(append(b, k.Kind...), 0)
-	return append(b, k.Name...)
-}
-
-func decode(d *nodedb.AttrDecoder, k, v []byte) (nodedb.Record, error) {
-	kind, name, ok := bytes.Cut(k, []byte{0})
-	if !ok || len(v) < 8 {
-		return nodedb.Record{}, fmt.Errorf("record %q makes no sense", k)
-	}
-	attrs, err := d.Decode(v[8:])
 	if err != nil {
-		return nodedb.Record{}, fmt.Errorf("%s %s: %v", kind, name, err)
+		return nil, 0, err
 	}
-	return nodedb.Record{
-		Key:   nodedb.Key{Kind: nodedb.Kind(d.Text(kind)), Name: string(name)},
-		Attrs: attrs,
-		Rev:   int64(binary.BigEndian.Uint64(v)),
-	}, nil
+	return recs, rev, nil
+}
+
+// read goes through all records. Each has a checksum; that none is lost or
+// comes twice, where a page was damaged, shows in their order and number.
+func (s *Store) read(ctx context.Context, tx *bbolt.Tx, fn func(nodedb.Record)) error {
+	decoder := new(nodedb.AttrDecoder)
+	var last []byte
+	n := int64(0)
+	err := tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
+		if last != nil && bytes.Compare(last, k) >= 0 {
+			return s.damaged(fmt.Sprintf("record %q comes after %q", k, last))
+		}
+		r, err := decode(decoder, k, v)
+		if err != nil {
+			return s.damaged(err)
+		}
+		fn(r)
+		last = k
+		n++
+		return ctx.Err()
+	})
+	if want := number(tx, keyCount); err == nil && n != want {
+		err = s.damaged(fmt.Sprintf("it has %d of %d records", n, want))
+	}
+	return err
 }
 
 // Watch calls fn for every commit after the given revision.
