@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// A Doubt is something about a node that is allowed and hardly meant.
-type Doubt struct{ Node, Text string }
+// A Doubt is something about a node that is allowed and hardly meant. Attr is
+// the attribute that it is about, empty if it is a value that does not parse.
+type Doubt struct{ Node, Attr, Text string }
 
 func (d Doubt) String() string { return d.Node + ": " + d.Text }
 
@@ -25,24 +26,34 @@ func (s *Snapshot) Doubts(names []string) []Doubt {
 	return d.list
 }
 
+// Doubts returns what about a network does not parse.
+func (n *Network) Doubts() []Doubt {
+	err := n.Check()
+	if err == nil {
+		return nil
+	}
+	text := strings.TrimSuffix(err.Error(), ": "+ErrInvalid.Error())
+	return []Doubt{{Node: n.Name, Text: strings.TrimPrefix(text, "network "+n.Name+": ")}}
+}
+
 type doubter struct {
 	snap *Snapshot
 	list []Doubt
 }
 
-func (d *doubter) add(n *Node, format string, args ...any) {
-	d.list = append(d.list, Doubt{n.Name, fmt.Sprintf(format, args...)})
+func (d *doubter) add(n *Node, attr, format string, args ...any) {
+	d.list = append(d.list, Doubt{n.Name, attr, fmt.Sprintf(format, args...)})
 }
 
 func (d *doubter) node(n *Node) {
 	if err := n.Check(); err != nil {
 		text := strings.TrimSuffix(err.Error(), ": "+ErrInvalid.Error())
 		text = strings.TrimPrefix(strings.TrimPrefix(text, "node "), n.Name+": ")
-		d.add(n, "%s", text)
+		d.add(n, "", "%s", text)
 	}
 	for _, m := range n.MACs {
 		if o := others(d.snap.NamesByMAC(m.Addr), n.Name); o != "" {
-			d.add(n, "MAC address %s is also that of %s", m.Addr, o)
+			d.add(n, "mac", "MAC address %s is also that of %s", m.Addr, o)
 		}
 	}
 	if n.Addr.IsValid() {
@@ -50,7 +61,7 @@ func (d *doubter) node(n *Node) {
 	}
 	if n.VMHost != "" {
 		if _, err := d.snap.Node(n.VMHost); err != nil {
-			d.add(n, "vmhost %s is not defined", n.VMHost)
+			d.add(n, "vmhost", "vmhost %s is not defined", n.VMHost)
 		}
 	}
 	d.image(n)
@@ -58,14 +69,14 @@ func (d *doubter) node(n *Node) {
 
 func (d *doubter) addr(n *Node) {
 	if o := others(d.snap.NamesByAddr(n.Addr), n.Name); o != "" {
-		d.add(n, "address %s is also that of %s", n.Addr, o)
+		d.add(n, "ip", "address %s is also that of %s", n.Addr, o)
 	}
 	net := d.snap.NetworkOf(n.Addr)
 	if net == nil {
 		return
 	}
 	if slices.ContainsFunc(net.DynamicRanges, func(r Range) bool { return r.Contains(n.Addr) }) {
-		d.add(n, "address %s lies in the dynamic range of network %s", n.Addr, net.Name)
+		d.add(n, "ip", "address %s lies in the dynamic range of network %s", n.Addr, net.Name)
 	}
 }
 
@@ -75,7 +86,7 @@ func (d *doubter) image(n *Node) {
 		return
 	}
 	if _, err := d.snap.Image(n.ProvMethod); err != nil {
-		d.add(n, "osimage %s is not defined", n.ProvMethod)
+		d.add(n, "provmethod", "osimage %s is not defined", n.ProvMethod)
 	}
 }
 

@@ -61,7 +61,7 @@ func (p *stanzaParser) read(line string) error {
 	attr, value = strings.TrimSpace(attr), unquoteStanza(strings.TrimSpace(value))
 	switch {
 	case !ok || attr == "" || strings.ContainsAny(attr, " \t"):
-		return fmt.Errorf("neither attr=value nor name: : %w", ErrInvalid)
+		return fmt.Errorf("%.40q is neither attr=value nor a name with a colon: %w", line, ErrInvalid)
 	case p.now == nil:
 		return fmt.Errorf("%s before the first object: %w", attr, ErrInvalid)
 	case checkText(value) != "":

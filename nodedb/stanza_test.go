@@ -65,7 +65,7 @@ func TestParseStanzasRefuses(t *testing.T) {
 		{"unknown default", "default-bogus:\n  a=b\n", "line 1: bogus: not an object type"},
 		{"unknown attribute", "\nn1:\n  objtype=node\n  bogus=x\n", "line 2: n1: bogus: no attribute of a node"},
 		{"unknown default attribute", "default-node:\n  bogus=x\n", "bogus: no attribute of a node"},
-		{"neither", "n1:\n  objtype=node\n  what is this\n", "line 3: neither attr=value"},
+		{"neither", "n1:\n  objtype=node\n  what is this\n", `line 3: "what is this" is neither`},
 		{"twice", "n1:\n objtype=node\n groups=a\nn1:\n objtype=node\n", "line 4: n1 is there twice, first on line 1"},
 		{"no name", ":\n", "line 1: no name"},
 		{"not UTF-8", "n1:\n objtype=node\n os=\xff\n", "line 3: os: not UTF-8"},

@@ -1,4 +1,10 @@
 package command
 
 // tableCommands are listed here in the order of help.
-func tableCommands() []*Command { return []*Command{} }
+func tableCommands() []*Command {
+	return []*Command{
+		mkdefCmd, chdefCmd, lsdefCmd, rmdefCmd,
+		nodelsCmd, nodechCmd, nodegrpchCmd, nodeaddCmd, nodermCmd,
+		tabdumpCmd, tabrestoreCmd, chtabCmd, gettabCmd, tabgrepCmd,
+	}
+}

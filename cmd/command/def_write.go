@@ -1,0 +1,240 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"margay/nodedb"
+)
+
+// A defItem is one object that is to be made or changed.
+type defItem struct {
+	t       *nodedb.Type
+	name    string
+	assigns []nodedb.Assign
+}
+
+// items are the objects that a command line names, or standard input.
+func (d *defArgs) items(s *Session) ([]defItem, error) {
+	if s.Bool("stanza") {
+		return d.stanzaItems(s)
+	}
+	t := d.types[0]
+	if len(d.types) > 1 {
+		return nil, Usagef("one object type at a time")
+	}
+	var names []string
+	var err error
+	switch {
+	case d.named:
+		names, err = d.names(s, t)
+	case t.IsSite():
+		names = []string{nodedb.SiteObject}
+	case len(d.wheres) > 0:
+		names = nodedb.NewView(d.snap).Names(t)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return nil, errors.New("No object names were provided.")
+	}
+	var items []defItem
+	for _, name := range names {
+		items = append(items, defItem{t, name, d.assigns})
+	}
+	return items, nil
+}
+
+func (d *defArgs) stanzaItems(s *Session) ([]defItem, error) {
+	if d.typed {
+		return nil, errors.New("Cannot combine '-t' and '-a', '-z', or '-x' options.")
+	}
+	if d.named {
+		return nil, errors.New("Cannot use '-z' with '-o' or a noderange.")
+	}
+	stanzas, err := readStanzas(s)
+	if err != nil {
+		return nil, err
+	}
+	var items []defItem
+	for _, st := range stanzas {
+		if err := st.Type.Check(d.assigns); err != nil {
+			return nil, err
+		}
+		items = append(items, defItem{st.Type, st.Name, slices.Concat(st.Assigns, d.assigns)})
+	}
+	return items, nil
+}
+
+// dynamic makes the items dynamic groups whose members meet the conditions.
+func (d *defArgs) dynamic(items []defItem, op nodedb.Op) error {
+	if len(d.wheres) == 0 {
+		return errors.New("The '-d' option needs conditions, given with '-w'.")
+	}
+	var list []string
+	for _, w := range d.wheres {
+		list = append(list, w.String())
+	}
+	for i := range items {
+		if items[i].t.Name != "group" {
+			return errors.New("The '-d' option is valid for the group type only.")
+		}
+		items[i].assigns = append(slices.Clone(items[i].assigns),
+			nodedb.Assign{Attr: "grouptype", Value: "dynamic"},
+			nodedb.Assign{Attr: "wherevals", Op: op, Value: strings.Join(list, "::")})
+	}
+	return nil
+}
+
+// A defResult is what became of the items, gathered within a transaction and
+// printed when it is done.
+type defResult struct {
+	lines    []defLine
+	done     []string // objects made or changed
+	created  []string // those that were made by a command that changes
+	nodes    []string // nodes among done
+	networks []string // networks among done
+	failed   bool
+}
+
+// A defLine is a line for standard error.
+type defLine struct{ level, text string }
+
+func (r *defResult) fail(err error) {
+	r.failed = true
+	r.lines = append(r.lines, defLine{"Error", defError(err)})
+}
+
+func (r *defResult) warn(text string) { r.lines = append(r.lines, defLine{"Warning", text}) }
+
+func (r *defResult) did(item defItem) {
+	r.done = append(r.done, item.name)
+	switch item.t.Name {
+	case "node":
+		r.nodes = append(r.nodes, item.name)
+	case "network":
+		r.networks = append(r.networks, item.name)
+	}
+}
+
+// write runs do for each item in one transaction. An item that fails is left
+// as it was; the others are done.
+func write(ctx context.Context, s *Session, items []defItem, do func(*nodedb.Editor, *defResult, defItem)) (*defResult, error) {
+	var r *defResult
+	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		r = &defResult{}
+		e := nodedb.Edit(tx)
+		scripts := defaultScripts(tx.Snapshot())
+		for _, item := range items {
+			item.assigns = scripts.without(r, item)
+			do(e, r, item)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range r.lines {
+		if l.level == "Error" {
+			s.Error("%s", l.text)
+		} else {
+			s.Warn("%s", l.text)
+		}
+	}
+	r.doubt(s, items)
+	return r, nil
+}
+
+// doubt warns of what is allowed and hardly meant about what was written.
+func (r *defResult) doubt(s *Session, items []defItem) {
+	touched := make(map[string]bool)
+	for _, item := range items {
+		for _, a := range item.assigns {
+			touched[a.Attr] = true
+		}
+	}
+	warnDoubts(s, r.nodes, touched)
+	for _, n := range s.DB.Snapshot().Networks() {
+		if slices.Contains(r.networks, n.Name) {
+			printDoubts(s, n.Doubts(), nil)
+		}
+	}
+}
+
+// warnDoubts warns of what is doubtful about the attributes of nodes that were
+// touched.
+func warnDoubts(s *Session, nodes []string, touched map[string]bool) {
+	for _, attr := range []string{"mac", "ip", "provmethod", "vmhost"} {
+		if touched[attr] && len(nodes) > 0 {
+			printDoubts(s, s.DB.Snapshot().Doubts(nodes), touched)
+			return
+		}
+	}
+}
+
+func printDoubts(s *Session, list []nodedb.Doubt, touched map[string]bool) {
+	for _, d := range list {
+		if d.Attr == "" || touched[d.Attr] {
+			s.NodeWarn(d.Node, "%s", d.Text)
+		}
+	}
+}
+
+// scriptDefaults are the scripts that every node runs: the row xcatdefaults of
+// the postscripts table.
+type scriptDefaults map[string][]string
+
+func defaultScripts(snap *nodedb.Snapshot) scriptDefaults {
+	r, ok := snap.Record(nodedb.Key{Kind: nodedb.KindGroup, Name: "xcatdefaults"})
+	if !ok {
+		return nil
+	}
+	d := make(scriptDefaults)
+	for _, attr := range []string{"postscripts", "postbootscripts"} {
+		if list := r.Attrs["postscripts."+attr]; list != "" {
+			d[attr] = strings.Split(list, ",")
+		}
+	}
+	return d
+}
+
+// without leaves out scripts that every node runs anyway, and says so.
+func (d scriptDefaults) without(r *defResult, item defItem) []nodedb.Assign {
+	if item.t.Name != "node" && item.t.Name != "group" {
+		return item.assigns
+	}
+	out := item.assigns
+	for i, a := range item.assigns {
+		defaults := d[a.Attr]
+		if a.Op == nodedb.Minus || len(defaults) == 0 || a.Value == "" {
+			continue
+		}
+		var keep []string
+		for script := range strings.SplitSeq(a.Value, ",") {
+			if slices.Contains(defaults, script) {
+				r.warn(item.name + ": " + a.Attr + " '" + script + "' is already included in the 'xcatdefaults'.")
+				continue
+			}
+			keep = append(keep, script)
+		}
+		if &out[0] == &item.assigns[0] {
+			out = slices.Clone(out)
+		}
+		out[i].Value = strings.Join(keep, ",")
+	}
+	return out
+}
+
+// with puts the scripts that every node runs before a node's own.
+func (d scriptDefaults) with(attr, value string) string {
+	list := slices.Clone(d[attr])
+	for script := range strings.SplitSeq(value, ",") {
+		if script != "" && !slices.Contains(list, script) {
+			list = append(list, script)
+		}
+	}
+	return strings.Join(list, ",")
+}

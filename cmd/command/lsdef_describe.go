@@ -1,0 +1,75 @@
+package command
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"margay/nodedb"
+)
+
+// describes reports whether -h stands with -t, which asks for the attributes
+// of a type.
+func describes(s *Session, args []string) bool {
+	return s.Flags.Changed("help") && s.Flags.Changed("types") && len(args) == 0
+}
+
+// describe prints the attributes of the types, those of -i if given.
+func describe(s *Session) error {
+	d := &defArgs{}
+	if err := d.parseTypes(s.String("types")); err != nil {
+		return err
+	}
+	var only []string
+	if f := s.Flags.Lookup("attributes"); f != nil && f.Changed {
+		only = strings.Split(f.Value.String(), ",")
+	}
+	for _, t := range d.types {
+		for _, attr := range only {
+			if t.Attribute(attr) == nil {
+				return errors.New(defError(&nodedb.UnknownError{Type: t.Name, Attr: attr}))
+			}
+		}
+		s.Line("\nThe valid attribute names for object type '%s' are:\n", t.Name)
+		s.Line("Attribute          Description\n")
+		for _, a := range attributes(t) {
+			if only == nil || slices.Contains(only, a.name) {
+				s.Line("%s:\t%s\n", a.name, a.desc)
+			}
+		}
+	}
+	return nil
+}
+
+type attribute struct{ name, desc string }
+
+// attributes are the attributes of a type; of site, the settings that are
+// known.
+func attributes(t *nodedb.Type) []attribute {
+	var list []attribute
+	if t.IsSite() {
+		for _, k := range nodedb.SiteKeys() {
+			list = append(list, attribute{k.Name, k.Desc})
+		}
+		return list
+	}
+	for _, a := range t.Attributes {
+		list = append(list, attribute{a.Name, a.Desc()})
+	}
+	return list
+}
+
+// mask hides values of secret attributes.
+func mask(values []nodedb.Value) []nodedb.Value {
+	out := slices.Clone(values)
+	for i, v := range out {
+		if v.Place.Column != nil && v.Place.Column.Secret && v.Text != "" {
+			out[i].Text = "******"
+		}
+	}
+	return out
+}
+
+// Masked reports whether secrets are to be hidden from whoever asks. On the
+// daemon's own socket they are shown, as xCAT does.
+func (s *Session) Masked() bool { return s.Req != nil && s.Req.From != "" && s.Req.From != "unix" }

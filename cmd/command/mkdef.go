@@ -1,0 +1,116 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+)
+
+const mkdefUsage = "[-t type] [-o] names [-f] [-d -w attr==val ...] [--template name] [attr=val ...] | -z < file"
+
+var mkdefCmd = &Command{
+	Name:  "mkdef",
+	Usage: mkdefUsage,
+	Short: "define nodes, groups, networks, images and other objects",
+	Group: GroupTable,
+	Flags: func(fs *pflag.FlagSet) {
+		defFlags(fs)
+		fs.BoolP("stanza", "z", false, "read definitions in stanza form from standard input")
+		fs.BoolP("dynamic", "d", false, "make a group whose members meet the conditions of -w")
+		fs.BoolP("force", "f", false, "replace definitions that exist")
+		fs.StringArrayP("where", "w", nil, "condition, as attr==val, attr!=val, attr=~regexp, attr!~regexp")
+		fs.String("template", "", "take attributes from a template, or from an object of the same type")
+		fs.BoolP("plus", "p", false, "")
+		fs.BoolP("minus", "m", false, "")
+		fs.MarkHidden("plus")
+		fs.MarkHidden("minus")
+	},
+	Run: mkdef,
+}
+
+func mkdef(ctx context.Context, s *Session, args []string) error {
+	if describes(s, args) {
+		return describe(s)
+	}
+	if answered(s, "mkdef "+mkdefUsage, "Defines objects. A node needs groups=; a network net= and mask=.\nWith -h -t TYPE, the attributes of a type.") {
+		return nil
+	}
+	if s.Bool("plus") || s.Bool("minus") {
+		return errors.New("The '-p' and '-m' options are not valid for the mkdef command.")
+	}
+	if len(args) == 0 && !s.Bool("stanza") && !s.Flags.Changed("objects") {
+		return Usagef("what to define is missing")
+	}
+	d, err := parseDef(s, args, nodedb.Set)
+	if err != nil {
+		return errors.New(defError(err))
+	}
+	items, err := d.items(s)
+	if err != nil {
+		return errors.New(defError(err))
+	}
+	if name := s.String("template"); name != "" {
+		if err := useTemplate(d.snap, items, name); err != nil {
+			return err
+		}
+	}
+	if s.Bool("dynamic") {
+		if err := d.dynamic(items, nodedb.Set); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(items, func(i defItem) bool { return i.t.Name == "node" && len(i.assigns) == 0 }) {
+		return errors.New("No object definitions have been created or modified: no attributes were specified. The 'groups' attribute is required when creating node definitions.")
+	}
+	return mkdefWrite(ctx, s, items)
+}
+
+func mkdefWrite(ctx context.Context, s *Session, items []defItem) error {
+	force := s.Bool("force")
+	r, err := write(ctx, s, items, func(e *nodedb.Editor, r *defResult, item defItem) {
+		define := e.Define
+		if force {
+			define = e.Replace
+		}
+		err := define(item.t, item.name, item.assigns)
+		var same *nodedb.SameNetError
+		if errors.Is(err, nodedb.ErrExists) && !errors.As(err, &same) {
+			r.failed = true
+			r.warn("A definition for '" + item.name + "' already exists. No changes will be made.  Run again with '-f' option to force replace.")
+			return
+		}
+		if err != nil {
+			r.fail(err)
+			return
+		}
+		if item.t.Name == "node" && item.name != strings.ToLower(item.name) {
+			r.warn("The node name '" + item.name + "' contains capital letters which may not be resolved correctly by the dns server.")
+		}
+		r.did(item)
+	})
+	if err != nil {
+		return err
+	}
+	if len(r.done) > 0 {
+		printDone(s, r)
+	}
+	if r.failed {
+		return errors.New("One or more errors occured when attempting to create or modify xCAT object definitions.")
+	}
+	return nil
+}
+
+// printDone says how many definitions were written, and with -V which.
+func printDone(s *Session, r *defResult) {
+	s.Line("%d object definitions have been created or modified.", len(r.done))
+	if s.Bool("verbose") {
+		for _, name := range r.done {
+			s.Line("%s", name)
+		}
+	}
+}

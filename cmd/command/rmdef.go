@@ -1,0 +1,119 @@
+package command
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+)
+
+const rmdefUsage = "[-t types] [-o] names | -a -f"
+
+var rmdefCmd = &Command{
+	Name:  "rmdef",
+	Usage: rmdefUsage,
+	Short: "remove definitions",
+	Group: GroupTable,
+	Flags: func(fs *pflag.FlagSet) {
+		defFlags(fs)
+		fs.BoolP("all", "a", false, "remove every definition; needs -f")
+		fs.BoolP("force", "f", false, "with -a: really")
+		fs.BoolP("cleanup", "C", false, "accepted: what a removed node had is cleaned up in any case")
+		fs.StringArrayP("where", "w", nil, "")
+		fs.MarkHidden("where")
+	},
+	Run: rmdef,
+}
+
+func rmdef(ctx context.Context, s *Session, args []string) error {
+	if describes(s, args) {
+		return describe(s)
+	}
+	if answered(s, "rmdef "+rmdefUsage, "Removes objects with all their rows. A running machine is left alone.") {
+		return nil
+	}
+	if s.Flags.Changed("where") {
+		return errors.New("The '-w' option is not supported for the rmdef command.")
+	}
+	all := s.Bool("all")
+	if all && s.Flags.Changed("types") {
+		return errors.New("Cannot combine '-t' and '-a', '-z', or '-x' options.")
+	}
+	if all && !s.Bool("force") {
+		return errors.New("You must use the '-f' option when using the '-a' option.")
+	}
+	if len(args) == 0 && !all && !s.Flags.Changed("objects") {
+		return Usagef("what to remove is missing")
+	}
+	d, err := parseDef(s, args, nodedb.Set)
+	if err != nil {
+		return errors.New(defError(err))
+	}
+	if len(d.assigns) > 0 {
+		return Usagef("rmdef takes no attributes")
+	}
+	if all {
+		return rmdefWrite(ctx, s, everything(d.snap))
+	}
+	var items []defItem
+	for _, t := range d.types {
+		names, err := d.names(s, t)
+		if err != nil {
+			return errors.New(defError(err))
+		}
+		for _, name := range names {
+			items = append(items, defItem{t: t, name: name})
+		}
+	}
+	return rmdefWrite(ctx, s, items)
+}
+
+// everything is every object but the logs.
+func everything(snap *nodedb.Snapshot) []defItem {
+	var items []defItem
+	view := nodedb.NewView(snap)
+	for _, t := range nodedb.Types() {
+		if isLog(t) {
+			continue
+		}
+		for _, name := range view.Names(t) {
+			items = append(items, defItem{t: t, name: name})
+		}
+	}
+	return items
+}
+
+// isLog reports whether a type's objects are log entries, which -a leaves out.
+func isLog(t *nodedb.Type) bool { return t.Name == "auditlog" || t.Name == "eventlog" }
+
+func rmdefWrite(ctx context.Context, s *Session, items []defItem) error {
+	var missing []defItem
+	var removed int
+	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		missing, removed = nil, 0
+		e := nodedb.Edit(tx)
+		for _, item := range items {
+			if err := e.Remove(item.t, item.name); err != nil {
+				missing = append(missing, item)
+				continue
+			}
+			removed++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, item := range missing {
+		notFound(s, item.t, item.name)
+	}
+	if removed == 0 {
+		s.Line("No objects have been removed from the xCAT database.")
+		s.Fail()
+		return nil
+	}
+	s.Line("%d object definitions have been removed.", removed)
+	return nil
+}

@@ -1,0 +1,204 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+)
+
+const tabdumpUsage = "[-d] [-w attr==val ...] [-n count] [-f file] [table]"
+
+var tabdumpCmd = &Command{
+	Name:  "tabdump",
+	Usage: tabdumpUsage,
+	Short: "print a table as CSV, or the names of all tables",
+	Group: GroupTable,
+	Flags: func(fs *pflag.FlagSet) {
+		tableFlags(fs)
+		fs.BoolP("description", "d", false, "describe the tables, or the columns of one")
+		fs.StringArrayP("where", "w", nil, "only rows that meet the condition: ==, !=, >, >=, <, <=, =~ and !~ with % and _ as in SQL's LIKE")
+		fs.IntP("number", "n", 0, "only the last entries of auditlog or eventlog")
+		fs.StringP("file", "f", "", "write to a file on the server")
+	},
+	Run:      tabdump,
+	Complete: completeTable,
+}
+
+func tabdump(ctx context.Context, s *Session, args []string) error {
+	if answered(s, "tabdump "+tabdumpUsage, "Prints a table as tabrestore reads it. Without a table, the names of all tables.") {
+		return nil
+	}
+	if len(args) > 1 {
+		return Usagef("one table at a time")
+	}
+	if len(args) == 0 {
+		return listTables(s)
+	}
+	t := nodedb.TableByName(args[0])
+	if t == nil {
+		return fmt.Errorf("No such table: %s", args[0])
+	}
+	if s.Bool("description") {
+		describeTable(s, t)
+		return nil
+	}
+	rows, err := chosenRows(s, t)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	if err := nodedb.WriteCSV(&b, t, s.blank(t, rows)); err != nil {
+		return err
+	}
+	if name := s.String("file"); name != "" {
+		return os.WriteFile(s.Path(name), []byte(b.String()), 0o600)
+	}
+	s.Text(b.String())
+	return nil
+}
+
+func completeTable(s *Session, args []string, word string) []string {
+	var names []string
+	for _, t := range nodedb.Tables() {
+		if len(args) == 0 && strings.HasPrefix(t.Name, word) {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+func listTables(s *Session) error {
+	for _, t := range nodedb.Tables() {
+		if s.Bool("description") {
+			s.Line("%s:\t%s", t.Name, t.Desc)
+			continue
+		}
+		s.Line("%s", t.Name)
+	}
+	return nil
+}
+
+func describeTable(s *Session, t *nodedb.Table) {
+	for _, c := range t.Columns {
+		s.Line("%s:\t%s", c.Name, c.Desc)
+		if t.Name == "site" && c.Name == "key" {
+			for _, k := range nodedb.SiteKeys() {
+				s.Line(" %s:\t%s", k.Name, k.Desc)
+			}
+		}
+	}
+}
+
+// chosenRows are the rows that -w and -n leave.
+func chosenRows(s *Session, t *nodedb.Table) ([]nodedb.Row, error) {
+	var tests []func(nodedb.Row) bool
+	for _, w := range s.Strings("where") {
+		test, err := rowTest(t, w)
+		if err != nil {
+			return nil, err
+		}
+		tests = append(tests, test)
+	}
+	rows := s.DB.Snapshot().Rows(t)
+	if len(tests) > 0 {
+		rows = slices.DeleteFunc(rows, func(r nodedb.Row) bool {
+			return slices.ContainsFunc(tests, func(test func(nodedb.Row) bool) bool { return !test(r) })
+		})
+	}
+	if n, _ := s.Flags.GetInt("number"); s.Flags.Changed("number") {
+		if t.Name != "auditlog" && t.Name != "eventlog" || n < 0 {
+			return nil, Usagef("-n takes a number and auditlog or eventlog")
+		}
+		rows = rows[max(0, len(rows)-n):]
+	}
+	return rows, nil
+}
+
+// rowTest makes a test of a condition such as groups=~comput%.
+func rowTest(t *nodedb.Table, where string) (func(nodedb.Row) bool, error) {
+	i := strings.IndexAny(where, "=!<>")
+	if i <= 0 {
+		return nil, fmt.Errorf("Incorrect selection string specified with -w flag.")
+	}
+	column, rest := where[:i], where[i:]
+	at := t.Index(column)
+	if at < 0 {
+		return nil, noColumn(t, column)
+	}
+	for _, op := range []string{"==", "!=", "=~", "!~", ">=", "<=", ">", "<", "="} {
+		if value, ok := strings.CutPrefix(rest, op); ok {
+			test := valueTest(op, value)
+			return func(r nodedb.Row) bool { return r.Values[at] != "" && test(r.Values[at]) }, nil
+		}
+	}
+	return nil, fmt.Errorf("Incorrect selection string specified with -w flag.")
+}
+
+func valueTest(op, want string) func(string) bool {
+	switch op {
+	case "!=":
+		return func(v string) bool { return v != want }
+	case "=~":
+		return func(v string) bool { return like(v, want) }
+	case "!~":
+		return func(v string) bool { return !like(v, want) }
+	case ">":
+		return func(v string) bool { return order(v, want) > 0 }
+	case ">=":
+		return func(v string) bool { return order(v, want) >= 0 }
+	case "<":
+		return func(v string) bool { return order(v, want) < 0 }
+	case "<=":
+		return func(v string) bool { return order(v, want) <= 0 }
+	}
+	return func(v string) bool { return v == want }
+}
+
+// order compares numbers as numbers, all else as text.
+func order(a, b string) int {
+	x, errx := strconv.ParseFloat(a, 64)
+	y, erry := strconv.ParseFloat(b, 64)
+	if errx == nil && erry == nil {
+		switch {
+		case x < y:
+			return -1
+		case x > y:
+			return 1
+		}
+		return 0
+	}
+	return strings.Compare(a, b)
+}
+
+// like matches as SQL's LIKE does: % is any text, _ any character. It takes
+// time in proportion to the product of the lengths at worst.
+func like(text, pattern string) bool {
+	t, p := []rune(text), []rune(pattern)
+	i, j, star, mark := 0, 0, -1, 0
+	for i < len(t) {
+		switch {
+		case j < len(p) && p[j] == '%':
+			star, mark = j, i
+			j++
+		case j < len(p) && (p[j] == '_' || p[j] == t[i]):
+			i++
+			j++
+		case star >= 0:
+			mark++
+			i, j = mark, star+1
+		default:
+			return false
+		}
+	}
+	for j < len(p) && p[j] == '%' {
+		j++
+	}
+	return j == len(p)
+}

@@ -1,0 +1,83 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+)
+
+const tabrestoreUsage = "[-a] table.csv | [-a] -t table < file"
+
+var tabrestoreCmd = &Command{
+	Name:  "tabrestore",
+	Usage: tabrestoreUsage,
+	Short: "put the rows of a CSV file in place of a table's",
+	Group: GroupTable,
+	Flags: func(fs *pflag.FlagSet) {
+		tableFlags(fs)
+		fs.BoolP("addrows", "a", false, "add the rows to those that are there")
+		fs.StringP("table", "t", "", "the table, and its rows come from standard input")
+	},
+	Run:      tabrestore,
+	Complete: func(*Session, []string, string) []string { return nil },
+}
+
+func tabrestore(ctx context.Context, s *Session, args []string) error {
+	if answered(s, "tabrestore "+tabrestoreUsage, "Reads a file as tabdump prints it. The table is the file's name up to its first dot.\nNothing is changed if a line is wrong.") {
+		return nil
+	}
+	name, text, err := restoreInput(s, args)
+	if err != nil {
+		return err
+	}
+	t := nodedb.TableByName(name)
+	if t == nil {
+		return fmt.Errorf("No such table: %s", name)
+	}
+	rows, err := nodedb.ParseCSV(t, text)
+	if err != nil {
+		return plain(err)
+	}
+	err = s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		return nodedb.Edit(tx).ReplaceTable(t, rows, s.Bool("addrows"))
+	})
+	return plain(err)
+}
+
+// restoreInput returns the table's name and the text to read.
+func restoreInput(s *Session, args []string) (table, text string, err error) {
+	var in io.Reader = s.Stdin()
+	table = s.String("table")
+	switch {
+	case table == "" && len(args) == 1:
+		table, _, _ = strings.Cut(filepath.Base(args[0]), ".")
+		f, err := os.Open(s.Path(args[0]))
+		if err != nil {
+			return "", "", fmt.Errorf("%s: %w", args[0], pathCause(err))
+		}
+		defer f.Close()
+		in = f
+	case table == "" || len(args) > 0:
+		return "", "", Usagef("one file")
+	}
+	b, err := io.ReadAll(io.LimitReader(in, maxInput+1))
+	if err == nil && len(b) > maxInput {
+		err = fmt.Errorf("%s: more than %d MB", table, maxInput>>20)
+	}
+	return table, string(b), err
+}
+
+// pathCause is what is wrong with a file, without its name.
+func pathCause(err error) error {
+	if p, ok := err.(*os.PathError); ok {
+		return p.Err
+	}
+	return err
+}
