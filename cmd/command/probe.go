@@ -77,6 +77,9 @@ func probeMachine(s *Session, n *nodedb.Node) (*rom.Machine, error) {
 	if len(n.MACs) == 0 {
 		return nil, fmt.Errorf("node %s: no MAC address; set it with chdef %s mac=MAC", n.Name, n.Name)
 	}
+	if n.Mode == nodedb.ModeNone || n.Mode == nodedb.ModeOffline {
+		return nil, fmt.Errorf("node %s: it is sent nothing to boot; say what it is to do with nodeset", n.Name)
+	}
 	if !s.Ports.DHCP.IsValid() {
 		return nil, errors.New("DHCP is off in this daemon, so no machine can boot from it; start it without --dhcp off")
 	}

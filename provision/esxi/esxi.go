@@ -124,7 +124,7 @@ func newHost(b *provision.Boot) (*host, error) {
 	case b.Mode != nodedb.ModeInstall && b.Mode != nodedb.ModeNetboot:
 		return nil, fmt.Errorf("node %s: state %q has no boot of ESXi: %w", b.Node.Name, b.Mode, nodedb.ErrInvalid)
 	case b.HTTPBoot && !h.version.AtLeast(7):
-		return nil, fmt.Errorf("%s: its boot loader knows no UEFI HTTP boot, 7.0 and later do; let the node boot by PXE: %w", b.OS, nodedb.ErrInvalid)
+		return nil, fmt.Errorf("%s: its boot loader knows no UEFI HTTP boot, 7.0 and later do; let the node boot by PXE: %w", b.OS, nodedb.ErrNotFound)
 	case b.Firmware == netboot.UEFI32:
 		return nil, fmt.Errorf("%s: ESXi has no boot loader for 32-bit UEFI: %w", b.OS, nodedb.ErrInvalid)
 	}
