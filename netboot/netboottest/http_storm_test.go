@@ -180,10 +180,24 @@ func TestBootStorm(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&mem)
 	t.Logf("%d machines in %v, median %v, %d MB of heap left", machines, time.Since(began), took[machines/2], mem.HeapAlloc>>20)
-	if left := files.Load(); left.Transfers != 0 || left.Dropped != 0 {
-		t.Errorf("TFTP is left with %+v", left)
+	if left := files.Load(); left.Dropped != 0 {
+		t.Errorf("TFTP dropped %d requests", left.Dropped)
 	}
+	nothingLeft(t, files)
 	if mem.HeapAlloc > 100<<20 {
 		t.Errorf("%d MB of heap are left", mem.HeapAlloc>>20)
+	}
+}
+
+// nothingLeft waits for the transfers that requests sent twice have begun, to
+// ports that are closed by now: they are given up after some seconds.
+func nothingLeft(t *testing.T, s *tftp.Server) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); s.Load().Transfers > 0; <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("TFTP is left with %+v", s.Load())
+		}
 	}
 }
