@@ -210,12 +210,12 @@ func TestForwardLoop(t *testing.T) {
 		t.Errorf("%d questions came of one", n)
 	}
 
-	var one, two netip.AddrPort
-	mutual := func(other *netip.AddrPort) *Server {
-		return &Server{Names: always(cluster(1)), Policy: func() *Policy { return &Policy{Upstreams: []netip.AddrPort{*other}} }}
-	}
-	s1, s2 := mutual(&two), mutual(&one)
-	one, two = serve(t, s1), serve(t, s2)
+	var ask1, ask2 atomic.Pointer[Policy]
+	s1 := &Server{Names: always(cluster(1)), Policy: ask1.Load}
+	s2 := &Server{Names: always(cluster(1)), Policy: ask2.Load}
+	one, two := serve(t, s1), serve(t, s2)
+	ask1.Store(&Policy{Upstreams: []netip.AddrPort{two}})
+	ask2.Store(&Policy{Upstreams: []netip.AddrPort{one}})
 	if got := exchange(t, "udp", one, ask("www.example.com.", "A")); got.Rcode != miekg.RcodeServerFailure {
 		t.Errorf("asked each other: %s", text(got))
 	}

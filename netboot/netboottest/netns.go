@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -178,7 +179,40 @@ func (l *LAN) Attach(h *Host, ifname string, addrs ...string) (err error) {
 			err = address(ifname, addrs)
 		}
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.up(ifname), l.up(port))
+}
+
+// up waits until an interface passes packets on: it drops them until the
+// kernel has noticed, up to a second later, that its other end is there.
+func (h *Host) up(ifname string) error {
+	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
+	opts := netlink.LinkSubscribeOptions{Namespace: &h.ns, ListExisting: true}
+	if err := netlink.LinkSubscribeWithOptions(updates, done, opts); err != nil {
+		return fmt.Errorf("watch %s: %v", ifname, err)
+	}
+	defer func() {
+		close(done)
+		go func() {
+			for range updates { // until the watcher has noticed
+			}
+		}()
+	}()
+	for late := time.After(10 * time.Second); ; {
+		select {
+		case u, ok := <-updates:
+			if !ok {
+				return fmt.Errorf("watch %s: ended", ifname)
+			}
+			if u.Attrs().Name == ifname && u.Attrs().OperState == netlink.OperUp {
+				return nil
+			}
+		case <-late:
+			return fmt.Errorf("%s does not come up", ifname)
+		}
+	}
 }
 
 // Tap adds a tap device to the segment, for a virtual machine that is
