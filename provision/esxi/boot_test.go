@@ -1,6 +1,7 @@
 package esxi
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"io/fs"
@@ -10,7 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
 
 	"margay/netboot"
 	"margay/nodedb"
@@ -37,6 +40,27 @@ func medium(t testing.TB, spec provisiontest.ESXi) fs.FS {
 	return im
 }
 
+// trees are those that treeOf made, by version.
+var trees sync.Map
+
+// treeOf is a medium's files in memory, made once a version.
+func treeOf(t testing.TB, version string) fs.FS {
+	t.Helper()
+	if tree, ok := trees.Load(version); ok {
+		return tree.(fs.FS)
+	}
+	m := fstest.MapFS{}
+	for _, f := range (provisiontest.ESXi{Version: version, Total: 1 << 20}).Tree() {
+		var b bytes.Buffer
+		if err := f.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		m[f.Path] = &fstest.MapFile{Data: b.Bytes()}
+	}
+	trees.Store(version, m)
+	return m
+}
+
 // attrs are a node's columns: "esxi.vlan=12".
 type attrs []string
 
@@ -49,6 +73,7 @@ func bootOf(t testing.TB, tree fs.FS, os string, mode nodedb.Mode, fw netboot.Fi
 			"networks.nameservers=<xcatmaster>", "networks.ntpservers=10.1.0.2"),
 		nodedbtest.Network("other", "10.2.0.0", "255.255.255.0", "networks.gateway=10.2.0.1"),
 		nodedbtest.Password("vmware", "root", "cluster"),
+		nodedbtest.Site("domain", "cluster.example"),
 		nodedbtest.Site("sshkeys", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHn root@mn"),
 	)
 	snap := db.Snapshot()

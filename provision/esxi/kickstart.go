@@ -82,21 +82,42 @@ func (f *Family) kickstart(h *host) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := t.Render(d)
+	text, err := h.fill(t, d)
 	if err != nil {
 		return nil, err
 	}
-	if IsOldTemplate(t.Text) {
-		if text, err = h.oldDirectives(f, t, text, d); err != nil {
+	if !strings.Contains(string(text), d.Installed) {
+		more, err := f.callbacks(d)
+		if err != nil {
 			return nil, err
 		}
+		text = append(text, more...)
 	}
-	for _, finding := range Lint(string(text), h.version.String()) {
+	l := Linter{Version: h.version, SecureBoot: !h.set.first}
+	for _, finding := range l.Lint(string(text)) {
 		if finding.Error {
 			return nil, fmt.Errorf("%s makes a kickstart that ESXi %s refuses: %s: %w", t.Source, h.version, finding, nodedb.ErrInvalid)
 		}
 	}
 	return text, nil
+}
+
+// fill fills a template in: one of ours, or one that was written for xCAT.
+func (h *host) fill(t *templates.Template, d *KickstartData) ([]byte, error) {
+	if IsOldTemplate(t.Text) {
+		return h.oldDirectives(t)
+	}
+	return t.Render(d)
+}
+
+// callbacks are sections for a template that does not tell the server how far
+// the host is: without its word the host would be installed again and again.
+func (f *Family) callbacks(d *KickstartData) ([]byte, error) {
+	t, err := f.templates.Find("esxi/callbacks.tmpl")
+	if err != nil {
+		return nil, err
+	}
+	return t.Render(d)
 }
 
 // kickstartTemplate is the image's own template, else the first of

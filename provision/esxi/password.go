@@ -15,24 +15,32 @@ import (
 // rootHash is root's password as crypt(3) has it, from the row of the passwd
 // table with key vmware. Only the hash ever leaves the server.
 func (h *host) rootHash() (string, error) {
-	p, err := h.Snap.Password("vmware", "root")
-	if err != nil && !errors.Is(err, nodedb.ErrNotFound) {
-		return "", err
-	}
-	if err != nil || p.Secret == "" {
+	hash, err := h.hash("vmware", "root")
+	if errors.Is(err, nodedb.ErrNotFound) {
 		return "", fmt.Errorf("no root password for ESXi; set one with chtab key=vmware passwd.username=root passwd.password=...: %w", nodedb.ErrNotFound)
 	}
-	if h.isHash(p.Secret) {
+	return hash, err
+}
+
+// hash is the password of a row of the passwd table, hashed unless it is.
+func (h *host) hash(key, user string) (string, error) {
+	p, err := h.Snap.Password(key, user)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case p.Secret == "":
+		return "", fmt.Errorf("passwd key=%s username=%s has no password: %w", key, user, nodedb.ErrNotFound)
+	case isHash(p.Secret):
 		return p.Secret, nil
+	case cryptLike.MatchString(p.Secret):
+		return "", fmt.Errorf("the password of %s is hashed by %.3s, which ESXi's installer does not take; use $6$ (SHA-512): %w", user, p.Secret, nodedb.ErrInvalid)
 	}
-	if strings.HasPrefix(p.Secret, "$") && cryptLike.MatchString(p.Secret) {
-		return "", fmt.Errorf("the root password is hashed by %.3s, which ESXi's installer does not take; use $6$ (SHA-512): %w", p.Secret, nodedb.ErrInvalid)
-	}
-	return crypt(p.Secret, h.salt())
+	return crypt(p.Secret, h.salt(user))
 }
 
 // isHash: the forms that the installer takes as crypted.
-func (h *host) isHash(s string) bool { return sha512.MatchString(s) || md5.MatchString(s) }
+func isHash(s string) bool { return sha512.MatchString(s) || md5.MatchString(s) }
 
 var (
 	sha512    = regexp.MustCompile(`^\$6\$(rounds=[0-9]{1,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}$`)
@@ -42,8 +50,8 @@ var (
 
 // salt follows from the attempt and the node, so that a file asked for twice
 // is the same twice, and no two nodes show that they share a password.
-func (h *host) salt() []byte {
-	sum := sha256.Sum256([]byte("root of " + h.Node.Name + " " + h.Token))
+func (h *host) salt(user string) []byte {
+	sum := sha256.Sum256([]byte(user + " of " + h.Node.Name + " " + h.Token))
 	salt := make([]byte, 16)
 	for i := range salt {
 		salt[i] = saltAlphabet[sum[i]&63]
