@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"margay/nodedb"
@@ -179,11 +180,17 @@ func (o *oldTemplate) look(table, key, column string) (string, error) {
 	return "", nil
 }
 
-// matches says whether a record has all of column=value[,column=value].
+// matches says whether a record has all of column=value[,column=value]. Key
+// columns are in the record's name.
 func matches(t *nodedb.Table, r nodedb.Record, key string) bool {
+	names := strings.Split(r.Name, nodedb.KeySep)
 	for item := range strings.SplitSeq(key, ",") {
 		column, want, _ := strings.Cut(item, "=")
-		if r.Attrs[t.Attr(column)] != want {
+		got := r.Attrs[t.Attr(column)]
+		if i := slices.Index(t.Keys, column); i >= 0 && i < len(names) {
+			got = names[i]
+		}
+		if got != want {
 			return false
 		}
 	}
