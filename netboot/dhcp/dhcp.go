@@ -71,17 +71,15 @@ func (s *Server) Serve(ctx context.Context, c *Conn) error {
 
 // listen hands each request to a goroutine of its own, so that one for which
 // the planner waits holds nobody up. Their number is bounded: beyond it the
-// socket's buffer is the queue, and what overflows is asked again.
+// socket's buffer is the queue, and what overflows is asked again. They stay
+// for the next request, since a new one's stack has to grow first.
 func (s *Server) listen(ctx context.Context, k *sock) error {
 	defer context.AfterFunc(ctx, func() { k.udp.Close() })()
-	workers := s.Workers
-	if workers <= 0 {
-		workers = defaultWorkers
-	}
-	slots := make(chan struct{}, workers)
-	var hand sync.WaitGroup
-	defer hand.Wait()
-	for {
+	work := make(chan *exchange)
+	var hands sync.WaitGroup
+	defer hands.Wait()
+	defer close(work)
+	for idle := s.workers(); ; {
 		x := s.exchange()
 		err := x.read(k)
 		if errors.Is(err, net.ErrClosed) {
@@ -94,15 +92,32 @@ func (s *Server) listen(ctx context.Context, k *sock) error {
 			}
 			continue
 		}
-		slots <- struct{}{}
-		hand.Add(1)
-		go func() {
-			s.serve(ctx, k, x)
-			s.pool.Put(x)
-			<-slots
-			hand.Done()
-		}()
+		select {
+		case work <- x:
+			continue
+		default:
+		}
+		if idle > 0 {
+			idle--
+			hands.Go(func() { s.work(ctx, k, work) })
+		}
+		work <- x
 	}
+}
+
+// work serves requests until there are no more.
+func (s *Server) work(ctx context.Context, k *sock, work <-chan *exchange) {
+	for x := range work {
+		s.serve(ctx, k, x)
+		s.pool.Put(x)
+	}
+}
+
+func (s *Server) workers() int {
+	if s.Workers > 0 {
+		return s.Workers
+	}
+	return defaultWorkers
 }
 
 // pause waits, or says that ctx is done. It keeps an interface that is gone
