@@ -171,9 +171,11 @@ func (d *draft) resolve(assigns []Assign) error {
 }
 
 func (d *draft) assign(attr *Attribute, a Assign) error {
-	if why := checkText(a.Value); why == "" && strings.ContainsAny(a.Value, "\n\r") {
-		return fmt.Errorf("%s: %s: a line break in the value: %w", d.name, a.Attr, ErrInvalid)
-	} else if why != "" {
+	why := attr.Places[0].Column.checkValue(a.Value)
+	if strings.ContainsAny(a.Value, "\n\r") {
+		why = "a line break"
+	}
+	if why != "" {
 		return fmt.Errorf("%s: %s: %s in the value: %w", d.name, a.Attr, why, ErrInvalid)
 	}
 	if d.t.Name == "group" && a.Attr == "members" {

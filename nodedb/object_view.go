@@ -212,10 +212,12 @@ func (v *View) members(group, kind string) string {
 func (v *View) addNode(o *Object, n *Node) {
 	r, _ := v.snap.Record(Key{KindNode, n.Name})
 	refs := types().columns
+	inherited := v.groupColumns(n)
+	o.Values = make([]Value, 0, len(r.Attrs)+len(inherited))
 	for column := range r.Attrs {
 		o.addColumn(n, refs[column], column)
 	}
-	for _, column := range v.groupColumns(n) {
+	for _, column := range inherited {
 		if r.Attrs[column] == "" {
 			o.addColumn(n, refs[column], column)
 		}

@@ -217,7 +217,7 @@ func (l *lister) object(t *nodedb.Type, name string) {
 			return
 		}
 		l.found[name] = true
-		l.line("%s  (%s)", name, t.Name)
+		l.line(name, "  (", t.Name, ")")
 		return
 	}
 	o, ok := l.view.Object(t, name)
@@ -230,7 +230,7 @@ func (l *lister) object(t *nodedb.Type, name string) {
 		return
 	}
 	if !l.long {
-		l.line("%s  (%s)", name, t.Name)
+		l.line(name, "  (", t.Name, ")")
 		return
 	}
 	l.print(o)
@@ -245,21 +245,21 @@ func (l *lister) print(o *nodedb.Object) {
 		return
 	case l.s.Bool("compress"):
 		for _, v := range values {
-			l.line("%s: %s=%s", o.Name, v.Name, v.Text)
+			l.line(o.Name, ": ", v.Name, "=", v.Text)
 		}
 		return
 	case len(l.d.types) > 1:
-		l.line("Object name: %s  (%s)", o.Name, o.Type.Name)
+		l.line("Object name: ", o.Name, "  (", o.Type.Name, ")")
 	default:
-		l.line("Object name: %s", o.Name)
+		l.line("Object name: ", o.Name)
 	}
 	verbose := l.s.Bool("verbose")
 	for _, v := range values {
 		if verbose && v.Place.Table != nil {
-			l.line("    %s=%s\t(Table:%s - Key:%s - Column:%s)", v.Name, v.Text, v.Place.Table.Name, v.Place.Table.Keys[0], v.Place.Column.Name)
+			l.line("    ", v.Name, "=", v.Text, "\t(Table:", v.Place.Table.Name, " - Key:", v.Place.Table.Keys[0], " - Column:", v.Place.Column.Name, ")")
 			continue
 		}
-		l.line("    %s=%s", v.Name, v.Text)
+		l.line("    ", v.Name, "=", v.Text)
 	}
 }
 
@@ -322,8 +322,11 @@ func (l *lister) addScripts(o *nodedb.Object) {
 	}
 }
 
-func (l *lister) line(format string, args ...any) {
-	fmt.Fprintf(&l.out, format, args...)
+// line prints a line; fmt would take longer than all the rest.
+func (l *lister) line(parts ...string) {
+	for _, p := range parts {
+		l.out.WriteString(p)
+	}
 	l.out.WriteByte('\n')
 	l.flushIfMuch()
 }

@@ -64,12 +64,15 @@ func mask(values []nodedb.Value) []nodedb.Value {
 	out := slices.Clone(values)
 	for i, v := range out {
 		if v.Place.Column != nil && v.Place.Column.Secret && v.Text != "" {
-			out[i].Text = "******"
+			out[i].Text = nodedb.Hidden
 		}
 	}
 	return out
 }
 
-// Masked reports whether secrets are to be hidden from whoever asks. On the
-// daemon's own socket they are shown, as xCAT does.
-func (s *Session) Masked() bool { return s.Req != nil && s.Req.From != "" && s.Req.From != "unix" }
+// Masked reports whether secrets are hidden from whoever asks. On the daemon's
+// own socket they are shown, as xCAT does.
+func (s *Session) Masked() bool { return s.remote() }
+
+// remote reports whether the client's files are not the daemon's.
+func (s *Session) remote() bool { return s.Req.From != "unix" }

@@ -123,7 +123,7 @@ func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCel
 				continue
 			}
 			if masked && cell.c.Secret && value != "" {
-				value = "******"
+				value = nodedb.Hidden
 			}
 			if g := r.source(n, cell.t, cell.c); blame && g != "" {
 				value += " (inherited from group " + g + ")"
@@ -159,7 +159,10 @@ func (r *nodeReader) value(n *nodedb.Node, t *nodedb.Table, c *nodedb.Column) st
 		return n.Name
 	}
 	_, row, ok := r.row(n, t)
-	if ok && t.Keys[0] == c.Name {
+	switch {
+	case !ok:
+		return ""
+	case t.Keys[0] == c.Name:
 		return n.Name
 	}
 	return row.Get(t, c.Name)

@@ -58,6 +58,9 @@ func tabdump(ctx context.Context, s *Session, args []string) error {
 		return err
 	}
 	if name := s.String("file"); name != "" {
+		if s.remote() {
+			return Usagef("from afar, redirect the output in place of -f")
+		}
 		return os.WriteFile(s.Path(name), []byte(b.String()), 0o600)
 	}
 	s.Text(b.String())

@@ -103,7 +103,7 @@ func (s *Session) blank(t *nodedb.Table, rows []nodedb.Row) []nodedb.Row {
 		out[i] = nodedb.Row{Key: row.Key, Values: slices.Clone(row.Values)}
 		for j, c := range t.Columns {
 			if c.Secret && row.Values[j] != "" {
-				out[i].Values[j] = "******"
+				out[i].Values[j] = nodedb.Hidden
 			}
 		}
 	}

@@ -56,8 +56,10 @@ func restoreInput(s *Session, args []string) (table, text string, err error) {
 	var in io.Reader = s.Stdin()
 	table = s.String("table")
 	switch {
+	case table == "" && len(args) == 1 && s.remote():
+		return "", "", Usagef("from afar, rows come from standard input: tabrestore -t %s < %[1]s.csv", tableOf(args[0]))
 	case table == "" && len(args) == 1:
-		table, _, _ = strings.Cut(filepath.Base(args[0]), ".")
+		table = tableOf(args[0])
 		f, err := os.Open(s.Path(args[0]))
 		if err != nil {
 			return "", "", fmt.Errorf("%s: %w", args[0], pathCause(err))
@@ -72,6 +74,12 @@ func restoreInput(s *Session, args []string) (table, text string, err error) {
 		err = fmt.Errorf("%s: more than %d MB", table, maxInput>>20)
 	}
 	return table, string(b), err
+}
+
+// tableOf is the table that a file is named for.
+func tableOf(file string) string {
+	name, _, _ := strings.Cut(filepath.Base(file), ".")
+	return name
 }
 
 // pathCause is what is wrong with a file, without its name.
