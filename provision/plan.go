@@ -205,6 +205,10 @@ func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Mach
 		return bootfile{base + "/boot/" + n.Name + "/script", "iPXE asks"}
 	case m.Firmware == netboot.BIOS:
 		return bootfile{loaderBIOS, "BIOS by PXE"}
+	case m.Firmware == netboot.UEFI64 && n.Mode == nodedb.ModeBoot && m.PXE:
+		// iPXE's own scripts end well whatever ours says, and firmware takes
+		// that for the end of its boot order: UEFI 2.10, 3.1.1.
+		return bootfile{"boot/" + n.Name + "/exit.efi", "UEFI by PXE; goes on to its next boot option"}
 	case m.Firmware == netboot.UEFI64:
 		return bootfile{loaderUEFI, "UEFI by PXE"}
 	case m.Firmware == netboot.UEFIARM64:

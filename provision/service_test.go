@@ -128,6 +128,8 @@ func TestBootfile(t *testing.T) {
 		{"xnba on uefi", "install", netboot.Machine{PXE: true, Loader: true, Firmware: netboot.UEFI64}, script},
 		{"the installer itself", "install", netboot.Machine{}, ""},
 		{"to its disk", "boot", netboot.Machine{PXE: true, Loader: true, Firmware: netboot.BIOS}, script},
+		{"to its disk, uefi", "boot", netboot.Machine{PXE: true, Firmware: netboot.UEFI64}, "boot/esx1/exit.efi"},
+		{"to its disk, xnba on uefi", "boot", netboot.Machine{PXE: true, Loader: true, Firmware: netboot.UEFI64}, script},
 		{"to its disk, http", "boot", netboot.Machine{HTTPBoot: true, Firmware: netboot.UEFI64}, "http://10.1.0.1/boot/esx1/exit.efi"},
 		{"offline", "offline", netboot.Machine{PXE: true, Firmware: netboot.BIOS}, ""},
 	}
