@@ -60,6 +60,7 @@ type Boot struct {
 
 	Firmware netboot.Firmware // of the machine that asks; unknown renders for BIOS
 	HTTPBoot bool
+	TFTP     bool             // the system's own loader loads by TFTP: paths must be the TFTP server's
 	MAC      net.HardwareAddr // the interface that boots
 }
 

@@ -171,6 +171,28 @@ func TestHTTPBootHasNoScript(t *testing.T) {
 	}
 }
 
+// TestTFTPBoot: VMware's loader, started by the firmware's PXE, knows no URLs;
+// the installer after it does.
+func TestTFTPBoot(t *testing.T) {
+	for mode, want := range map[nodedb.Mode]string{
+		nodedb.ModeInstall: "ks=http://10.1.0.1/boot/esx1/ks.cfg?t=",
+		nodedb.ModeNetboot: " --- /boot/esx1/overlay.tgz?t=esx1.1.0123456789abcdef0123456789abcdef\n",
+	} {
+		b := bootOf(t, treeOf(t, "8.0.2"), "esxi8.0.2", mode, netboot.UEFI64)
+		b.TFTP = true
+		text, err := family().Make(b, "boot.cfg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := lineOf(string(text), "prefix="); got != "prefix=/install/esxi8.0.2/x86_64" || !strings.Contains(string(text), want) {
+			t.Errorf("%s: got %q and no %q in\n%s", mode, got, want, text)
+		}
+		if slices.Contains(family().Files(b), "script") {
+			t.Errorf("%s: a script by TFTP", mode)
+		}
+	}
+}
+
 func TestLoaderIsUEFIOnly(t *testing.T) {
 	tree := medium(t, provisiontest.ESXi{Version: "7.0.3"})
 	if _, err := family().Loader(bootOf(t, tree, "esxi7.0.3", nodedb.ModeInstall, netboot.BIOS)); !errors.Is(err, nodedb.ErrNotFound) {

@@ -25,14 +25,23 @@ func (h *host) bootConfig() ([]byte, error) {
 	c.Set("kernelopt", strings.Join(c.options(h), " "))
 	c.Delete("nobootif") // the host must know which interface booted it
 	c.Set("title", h.title())
-	c.Set("prefix", h.TreeURL())
+	c.Set("prefix", h.path(h.TreeURL()))
 	if h.Mode == nodedb.ModeNetboot {
-		c.addModule(h.SecretURL(overlayName(h.version)))
+		c.addModule(h.path(h.SecretURL(overlayName(h.version))))
 	}
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	return []byte(c.Text()), nil
+}
+
+// path is an address as the loader can use it: loaded by TFTP it knows TFTP
+// names only, and a leading slash means the server's root.
+func (h *host) path(url string) string {
+	if h.TFTP {
+		return strings.TrimPrefix(url, h.Base)
+	}
+	return url
 }
 
 func (h *host) title() string {

@@ -29,7 +29,7 @@ func (f *Family) Owns(os string) bool { return OSVersion(os) != nil }
 // Files implements provision.Family.
 func (f *Family) Files(b *provision.Boot) []string {
 	var names []string
-	if !b.HTTPBoot {
+	if !b.HTTPBoot && !b.TFTP {
 		names = append(names, "script")
 	}
 	v := version(b)
