@@ -6,8 +6,8 @@ import (
 )
 
 // exitEFI is an EFI program that ends at once with EFI_NOT_FOUND. Firmware
-// that booted by HTTP runs it when the node is to boot from its disk: an
-// error, unlike success, makes it go on to its next boot option (UEFI 2.10,
+// that boots by PXE or HTTP is sent it when the node is to boot from its disk:
+// an error, unlike success, makes it go on to its next boot option (UEFI 2.10,
 // 3.1.1). With Secure Boot on it is refused for want of a signature, which
 // comes to the same.
 func exitEFI() []byte {
