@@ -42,7 +42,7 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 	if err != nil {
 		return nil, nil, err
 	}
-	root, err := s.tree(snap, t.os, t.arch)
+	tree, err := s.tree(snap, t.os, t.arch)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -50,7 +50,7 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 		Snap: snap, Node: n, Image: t.image, Mode: t.mode,
 		OS: t.os, Arch: t.arch, Profile: t.profile,
 		Server: server, Base: s.base(server),
-		Tree: root.FS(), TreePath: "install/" + t.os + "/" + t.arch,
+		Tree: tree, TreePath: "install/" + t.os + "/" + t.arch,
 	}
 	for _, mac := range n.MACs {
 		if !mac.NoIP {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type Copy struct {
 	Detail   bool   // -s: the update release in the name
 	NoImage  bool   // -o
 	NoRepeat bool   // -w: do not copy again
+	InPlace  bool   // keep the medium where it is and serve its files from it
 	// Progress is called with bytes done and in all; it must not block.
 	Progress func(done, total int64)
 	// Begin is called once with the directory before anything is copied.
@@ -114,42 +116,104 @@ func (s *Service) Copycds(ctx context.Context, c Copy) (*Release, error) {
 	if _, err := os.Stat(dir); err == nil && c.NoRepeat {
 		return rel, ErrCopied
 	}
-	if c.Begin != nil {
-		c.Begin(dir)
-	}
-	if err := unpackBeside(ctx, m, dir, c.Progress); err != nil {
+	md, err := s.media(c, rel)
+	if err != nil {
 		return rel, err
 	}
-	if c.NoImage {
-		return rel, nil
+	if !c.InPlace {
+		if c.Begin != nil {
+			c.Begin(dir)
+		}
+		if md.SHA256, err = unpackBeside(ctx, m, c.Path, dir, c.Progress); err != nil {
+			return rel, err
+		}
 	}
 	return rel, s.DB.Update(ctx, func(tx *nodedb.Tx) error {
-		defineImages(tx, rel, dir)
+		tx.Put(mediaKey(rel.OS, rel.Arch), md.attrs())
+		if !c.NoImage {
+			defineImages(tx, rel, dir)
+		}
 		return nil
 	})
+}
+
+// media is what is kept of a medium.
+func (s *Service) media(c Copy, rel *Release) (Media, error) {
+	path, err := filepath.Abs(c.Path)
+	if err != nil {
+		return Media{}, err
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return Media{}, err
+	}
+	return Media{Title: rel.Title, ISO: path, Size: fi.Size(), ModTime: fi.ModTime(), Taken: s.Now(), InPlace: c.InPlace, Dir: c.Dir}, nil
 }
 
 // partial marks a tree that is being unpacked. What a crash leaves under such
 // a name is removed by the next copycds of the same release and at start.
 const partial = ".copycds-"
 
-func unpackBeside(ctx context.Context, m MediumFile, dir string, progress func(done, total int64)) error {
+// unpackBeside unpacks a medium, and meanwhile sums it up: the whole of it,
+// which is returned, and each file, which goes into the tree's manifest.
+func unpackBeside(ctx context.Context, m MediumFile, iso, dir string, progress func(done, total int64)) (string, error) {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return err
+		return "", err
 	}
 	tmp, err := os.MkdirTemp(parent, partial+filepath.Base(dir)+"-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.RemoveAll(tmp) // the old tree, or what was unpacked so far
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sums := make(chan summed, 1)
+	go func() { sums <- sumUp(ctx, m, iso) }()
 	if err := m.Unpack(ctx, tmp, progress); err != nil {
-		return err
+		cancel()
+		<-sums
+		return "", err
+	}
+	got := <-sums
+	if got.err != nil {
+		return "", got.err
+	}
+	if err := writeSynced(filepath.Join(tmp, manifest), got.manifest); err != nil {
+		return "", err
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
+		return "", err
+	}
+	return got.sum, swap(tmp, dir)
+}
+
+type summed struct {
+	sum      string
+	manifest []byte
+	err      error
+}
+
+func sumUp(ctx context.Context, m fs.FS, iso string) summed {
+	var list bytes.Buffer
+	err := writeManifest(ctx, m, &list)
+	if err != nil {
+		return summed{err: err}
+	}
+	s, err := sumFile(ctx, iso)
+	return summed{s, list.Bytes(), err}
+}
+
+func writeSynced(name string, data []byte) error {
+	f, err := os.Create(name)
+	if err != nil {
 		return err
 	}
-	return swap(tmp, dir)
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // swap puts tmp in dir's place in one step; what was there is in tmp then.

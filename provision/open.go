@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path"
 	"strings"
 
@@ -85,11 +84,11 @@ func (s *Service) openTree(snap *nodedb.Snapshot, m netboot.Machine, name string
 	if len(parts) < 3 {
 		return nil, netboot.ErrNotFound
 	}
-	root, err := s.tree(snap, parts[0], parts[1])
+	tree, err := s.tree(snap, parts[0], parts[1])
 	if err != nil {
 		return nil, netboot.ErrNotFound
 	}
-	f, err := openRoot(root, parts[2])
+	f, err := openFold(tree, parts[2])
 	if err != nil {
 		return nil, err
 	}
@@ -98,20 +97,18 @@ func (s *Service) openTree(snap *nodedb.Snapshot, m netboot.Machine, name string
 	return f, nil
 }
 
-// openRoot opens a regular file, matching each element without case when the
+// openFold opens a regular file, matching each element without case when the
 // name as asked for is not there: media are in upper case, their boot.cfg in
 // lower.
-func openRoot(root *os.Root, name string) (*netboot.File, error) {
-	f, err := root.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if real, ok := foldName(root.FS(), name); ok {
-			f, err = root.Open(real)
-		}
+func openFold(tree fs.FS, name string) (*netboot.File, error) {
+	f, err := openFS(tree, name)
+	if err == nil {
+		return f, nil
 	}
-	if err != nil {
-		return nil, netboot.ErrNotFound
+	if real, ok := foldName(tree, name); ok && real != name {
+		return openFS(tree, real)
 	}
-	return asFile(f)
+	return nil, netboot.ErrNotFound
 }
 
 func openFS(fsys fs.FS, name string) (*netboot.File, error) {
@@ -239,11 +236,7 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 		b.HTTPBoot = true
 	}
 	if tree := treeFile(f, b, file); tree != "" {
-		root, err := s.tree(snap, b.OS, b.Arch)
-		if err != nil {
-			return nil, nil, err
-		}
-		tf, err := openRoot(root, tree)
+		tf, err := openFold(b.Tree, tree)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -42,9 +42,10 @@ type Service struct {
 	leases  *leaser
 	loader  []fs.FS // boot loaders, the operator's first
 
-	mu    sync.Mutex          // guards the fields below
-	trees map[string]*os.Root // install trees by path, opened once
-	probe string              // the secret of `margay probe`
+	mu      sync.Mutex            // guards the fields below
+	roots   map[string]*os.Root   // install trees by path, opened once
+	mediums map[string]MediumFile // media that are served in place
+	probe   string                // the secret of `margay probe`
 }
 
 // NewService returns a Service. Run must run for its timelines to be kept.
@@ -55,7 +56,7 @@ func NewService(c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{Config: c, trees: map[string]*os.Root{}, probe: rand.Text()}
+	s := &Service{Config: c, roots: map[string]*os.Root{}, mediums: map[string]MediumFile{}, probe: rand.Text()}
 	s.loader = []fs.FS{os.DirFS(filepath.Join(c.State, "boot")), os.DirFS("/usr/lib/ipxe")}
 	if c.Loaders != nil {
 		s.loader = append(s.loader, c.Loaders)
@@ -75,33 +76,6 @@ func (s *Service) InstallDir(snap *nodedb.Snapshot) string {
 		return dir
 	}
 	return filepath.Join(s.State, "install")
-}
-
-// tree opens the install tree of a release. The tree's files are reached
-// through it only, so that no link leads out.
-func (s *Service) tree(snap *nodedb.Snapshot, osName, arch string) (*os.Root, error) {
-	if !plainName(osName) || !plainName(arch) {
-		return nil, fmt.Errorf("install tree %s/%s: not a name: %w", osName, arch, nodedb.ErrInvalid)
-	}
-	dir := filepath.Join(s.InstallDir(snap), osName, arch)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r := s.trees[dir]; r != nil && sameDir(r, dir) {
-		return r, nil
-	}
-	r, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("no install tree %s; run copycds with the %s medium: %w", dir, osName, nodedb.ErrNotFound)
-	}
-	s.trees[dir] = r // the old one stays open for those who read from it
-	return r, nil
-}
-
-// sameDir says whether r is still what dir names: copycds swaps whole trees.
-func sameDir(r *os.Root, dir string) bool {
-	a, err1 := r.Stat(".")
-	b, err2 := os.Stat(dir)
-	return err1 == nil && err2 == nil && os.SameFile(a, b)
 }
 
 // plainName says whether s can be one element of a path and of a URL.

@@ -30,6 +30,7 @@ and put there in one step: a copycds that is killed leaves nothing half made.`,
 		f.BoolP("noosimage", "o", false, "define no osimages")
 		f.BoolP("specific", "s", false, "take the update release into the name")
 		f.BoolP("nonoverwrite", "w", false, "do not copy what is there already")
+		f.Bool("in-place", false, "keep the medium where it is and serve its files from it")
 	},
 	Complete: func(*Session, []string, string) []string { return nil },
 	Run:      copycds,
@@ -42,7 +43,7 @@ func copycds(ctx context.Context, s *Session, args []string) error {
 	for _, iso := range args {
 		c := provision.Copy{
 			Path: s.Path(iso), OS: s.String("name"), Arch: s.String("arch"), Dir: s.String("path"),
-			Detail: s.Bool("specific"), NoImage: s.Bool("noosimage"), NoRepeat: s.Bool("nonoverwrite"),
+			Detail: s.Bool("specific"), NoImage: s.Bool("noosimage"), NoRepeat: s.Bool("nonoverwrite"), InPlace: s.Bool("in-place"),
 		}
 		if c.OS == "" {
 			c.OS = s.String("osver")
@@ -68,6 +69,13 @@ func copyOne(ctx context.Context, s *Session, c provision.Copy) error {
 		s.Line("ARCH:%s", rel.Arch)
 		s.Line("DISCNO:1")
 		return nil
+	}
+	if c.InPlace {
+		rel, err := s.Service.Copycds(ctx, c)
+		if err == nil {
+			s.Line("%s/%s is served from %s; keep it there", rel.OS, rel.Arch, c.Path)
+		}
+		return err
 	}
 	c.Begin = func(dir string) { s.Line("Copying media to %s/", strings.TrimSuffix(dir, "/")); s.Flush() }
 	c.Progress = progressBar(s)
