@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	tree    = base + "/install/esxi8.0.2/x86_64"
+	install = "install esxi8.0.2-x86_64-base"
+)
+
+// TestFirmware installs one machine of each firmware and has it boot from its
+// disk afterwards.
+func TestFirmware(t *testing.T) {
+	l := newLab(t)
+	l.refuseIPv6(t)
+	k := buildKit(t)
+	m := newMedium(t, k)
+	t.Log(l.run(t, "copycds", m.iso))
+	l.run(t, "chtab", "key=vmware", "passwd.username=root", "passwd.password=Cluster-1")
+	tests := []struct {
+		machine
+		args string // of the medium's boot loader
+	}{
+		{machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11"},
+			"-e -c " + base + "/boot/esx1/boot.cfg BOOTIF=01-52-54-00-e2-e0-01"},
+		{machine{uefi, "esx2", "52:54:00:e2:e0:02", "10.77.0.12"},
+			"bootx64.efi -e -c " + base + "/boot/esx2/boot.cfg"},
+		{machine{uefiHTTP, "esx3", "52:54:00:e2:e0:03", "10.77.0.13"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(string(tt.firmware), func(t *testing.T) {
+			t.Parallel()
+			l.define(t, tt.machine)
+			l.install(t, tt.machine, k, m, tt.args)
+		})
+	}
+}
+
+func (l *lab) define(t *testing.T, m machine) {
+	t.Helper()
+	l.run(t, "mkdef", "-t", "node", m.name, "groups=esxi,all", "mgt=ipmi", "netboot=xnba",
+		"ip="+m.addr, "mac="+m.mac, "os=esxi8.0.2", "arch=x86_64", "profile=base")
+	if got, want := l.run(t, "nodeset", m.name, "install"), m.name+": "+install+"\n"; got != want {
+		t.Fatalf("nodeset: got %q, want %q", got, want)
+	}
+}
+
+// install follows a machine from power on to its second boot.
+func (l *lab) install(t *testing.T, m machine, k kit, med medium, args string) {
+	watch := l.watch(t, m.name)
+	c := m.start(t, l.lan, k)
+	_, said := c.wait(t, 2*time.Minute, "MBOOT-DONE")
+	t.Logf("%s: the boot loader of the medium says\n%s", m.firmware, brief(said))
+	checkLoader(t, m, med, args, said)
+	checkWatch(t, m.name, watch(), "dhcp", "bootloader", "bootcfg", "modules", "kickstart", "installing", "installed")
+	l.expect(t, m.name, "currstate=boot", "status=installed")
+
+	c.wait(t, 3*time.Minute, "DISK-BOOTED")
+	checkWatch(t, m.name, l.run(t, "watch", m.name, "--once"), "localboot")
+	l.expect(t, m.name, "currstate=boot", "status=installed")
+	l.firstBoot(t, m, marked(said, "FIRSTBOOT"))
+	l.expect(t, m.name, "currstate=boot", "status=booted")
+}
+
+// checkLoader compares what the medium's boot loader was told and what it got.
+func checkLoader(t *testing.T, m machine, med medium, args string, said []string) {
+	t.Helper()
+	one := func(mark, pattern string) {
+		t.Helper()
+		got := marked(said, mark)
+		if len(got) != 1 || !regexp.MustCompile("^"+pattern+"$").MatchString(got[0]) {
+			t.Errorf("%s: got %q, want %s", mark, got, pattern)
+		}
+	}
+	own := regexp.QuoteMeta(base + "/boot/" + m.name)
+	one("ARGS", regexp.QuoteMeta(args))
+	cfg := own + "/boot.cfg"
+	if m.firmware == uefiHTTP {
+		cfg = own + "/" + m.bootif() + "/boot.cfg"
+		one("DIR", own+"/")
+	}
+	one("CFG", cfg+` \d+ [0-9a-f]{8}`)
+	one("KERNEL", `b\.b00 .*\bks=`+own+`/ks\.cfg\?t=\S+ .*BOOTIF=`+m.bootif())
+	one("BOOTIF", m.bootif())
+	one("KS", own+`/ks\.cfg\?t=\S+ \d+ [0-9a-f]{8}`)
+	if m.firmware != bios {
+		one("CRYPTO", `\S*crypto64\.efi `+med.files["efi/boot/crypto64.efi"])
+	}
+	med.checkFetched(t, tree, marked(said, "FILE"))
+	var steps []string
+	for _, url := range marked(said, "CALLBACK") {
+		url, _, _ = strings.Cut(url, " ")
+		steps = append(steps, url[strings.LastIndexByte(url, '/')+1:])
+	}
+	if want := []string{"installing", "installed"}; !slices.Equal(slices.Compact(steps), want) {
+		t.Errorf("callbacks: got %q, want %q", steps, want)
+	}
+}
+
+// watch starts margay watch and returns what waits for its end.
+func (l *lab) watch(t *testing.T, node string) func() string {
+	t.Helper()
+	cmd := l.command("watch", node, "--until", "installed", "--timeout", "5m")
+	out := &output{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return func() string {
+		t.Helper()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("margay watch %s: %v", node, err)
+		}
+		return out.String()
+	}
+}
+
+// checkWatch finds the steps in a timeline, in their order.
+func checkWatch(t *testing.T, node, text string, steps ...string) {
+	t.Helper()
+	t.Logf("margay watch:\n%s", text)
+	rest := text
+	for _, step := range steps {
+		at := regexp.MustCompile(`(?m)^` + node + `: .*\b` + step + `\b`).FindStringIndex(rest)
+		if at == nil {
+			t.Errorf("margay watch: no step %s of %v in its place", step, steps)
+			return
+		}
+		rest = rest[at[1]:]
+	}
+}
+
+// expect compares attributes that lsdef shows.
+func (l *lab) expect(t *testing.T, node string, want ...string) {
+	t.Helper()
+	out := l.run(t, "lsdef", node, "-i", "currstate,status")
+	for _, attr := range want {
+		if !slices.Contains(strings.Fields(out), attr) {
+			t.Errorf("lsdef: no %s in\n%s", attr, out)
+		}
+	}
+}
+
+// firstBoot reports from the node's address, as the kickstart's %firstboot
+// would: the system on the disk has no network of its own.
+func (l *lab) firstBoot(t *testing.T, m machine, urls []string) {
+	t.Helper()
+	if len(urls) == 0 {
+		t.Error("the kickstart says nothing at the first boot")
+		return
+	}
+	node := l.lan.NewHost(t, m.addr+"/24")
+	url := urls[len(urls)-1]
+	if out, err := curl(t, node, "-X", "POST", url); err != nil {
+		t.Errorf("POST %s: %v\n%s", url, err, out)
+	}
+}
+
+// brief is what a boot loader said, with its modules counted.
+func brief(said []string) string {
+	var out []string
+	files := 0
+	for _, line := range said {
+		switch {
+		case strings.Contains(line, "MBOOT-FILE"):
+			files++
+		case strings.Contains(line, "MBOOT-"):
+			out = append(out, line)
+		}
+	}
+	return strings.Join(append(out, fmt.Sprintf("and fetched kernel and modules, %d files", files)), "\n")
+}
