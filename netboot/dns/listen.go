@@ -55,10 +55,13 @@ const receiveBuffer = 1 << 20
 
 // socketOptions has each question tell to which of our addresses it came: on
 // a socket for all of them the answer must leave from that one.
-func socketOptions(network, _ string, raw syscall.RawConn) error {
+func socketOptions(network, addr string, raw syscall.RawConn) error {
 	var err error
 	ctlErr := raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // as much as we may
+		if own, perr := netip.ParseAddrPort(addr); perr == nil && !own.Addr().IsUnspecified() {
+			return // it has only this one
+		}
 		if network == "udp6" {
 			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 			return

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,43 +38,96 @@ func (s *Server) serveUDP(ctx context.Context, c *Conn) error {
 	return errors.Join(errs...)
 }
 
+// A batch is questions that came together and the answers that leave so: one
+// call of the kernel for many.
+type batch struct {
+	in, out []ipv4.Message
+	room    [][]byte // for the answers
+}
+
+const batchSize = 32
+
+func newBatch() *batch {
+	b := &batch{in: make([]ipv4.Message, batchSize), out: make([]ipv4.Message, 0, batchSize), room: make([][]byte, batchSize)}
+	for i := range b.in {
+		b.in[i].Buffers = [][]byte{make([]byte, largestQuery)}
+		b.in[i].OOB = make([]byte, 64)
+		b.room[i] = make([]byte, 0, 1500)
+	}
+	return b
+}
+
+// readUDP answers a batch after the other.
 func (s *Server) readUDP(ctx context.Context, c *Conn, slots chan struct{}, waiting *sync.WaitGroup) error {
-	var in [largestQuery]byte
-	var oob [64]byte
-	out := make([]byte, 0, 4096)
-	var q query
+	p := ipv4.NewPacketConn(c.udp) // what it does in batches it does for IPv6 too
+	b := newBatch()
 	for {
-		n, oobn, _, from, err := c.udp.ReadMsgUDPAddrPort(in[:], oob[:])
+		n, err := p.ReadBatch(b.in, 0)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {
 			continue // an ICMP error about an earlier answer
 		}
-		back := source(oob[:oobn])
-		msg, v := s.reply(out, in[:n], from.Addr(), 0, &q)
-		switch v {
-		case replied:
-			s.send(c, msg, back, from)
-		case whole:
-			s.send(c, s.transferUDP(out, &q, from.Addr()), back, from)
-		case later:
-			select {
-			case slots <- struct{}{}:
-			default:
-				s.count.dropped.Add(1) // the asker asks again
-				continue
-			}
-			raw, keep := append([]byte(nil), in[:n]...), append([]byte(nil), back...)
-			waiting.Add(1)
-			go func() {
-				defer func() { <-slots; waiting.Done() }()
-				s.send(c, s.passOn(ctx, raw, 0), keep, from)
-			}()
+		b.out = b.out[:0]
+		for i := range b.in[:n] {
+			s.question(ctx, c, b, i, slots, waiting)
 		}
+		s.flush(p, b.out)
 	}
 }
 
+// question puts the answer to a question into the batch, or has it come later.
+func (s *Server) question(ctx context.Context, c *Conn, b *batch, i int, slots chan struct{}, waiting *sync.WaitGroup) {
+	m := &b.in[i]
+	to, ok := m.Addr.(*net.UDPAddr)
+	if !ok {
+		return
+	}
+	var q query
+	raw, from, back := m.Buffers[0][:m.N], to.AddrPort(), source(m.OOB[:m.NN])
+	msg, v := s.reply(b.room[i], raw, from.Addr(), 0, &q)
+	switch v {
+	case silent:
+		return
+	case whole:
+		msg = s.transferUDP(b.room[i], &q, from.Addr())
+	case later:
+		select {
+		case slots <- struct{}{}:
+		default:
+			s.count.dropped.Add(1) // the asker asks again
+			return
+		}
+		raw, back = bytes.Clone(raw), bytes.Clone(back)
+		waiting.Add(1)
+		go func() {
+			defer func() { <-slots; waiting.Done() }()
+			s.send(c, s.passOn(ctx, raw, 0), back, from)
+		}()
+		return
+	}
+	b.room[i] = msg[:0] // it may have grown
+	b.out = append(b.out, ipv4.Message{Buffers: [][]byte{msg}, OOB: back, Addr: to})
+}
+
+// flush sends answers. One that cannot be sent is left out: the asker asks
+// again.
+func (s *Server) flush(p *ipv4.PacketConn, out []ipv4.Message) {
+	for len(out) > 0 {
+		n, err := p.WriteBatch(out, 0)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.log().Debug("dns: cannot send", "to", out[0].Addr, "err", err)
+			n = max(n, 1)
+		}
+		out = out[n:]
+	}
+}
+
+// send sends one answer that others did not wait for.
 func (s *Server) send(c *Conn, msg, oob []byte, to netip.AddrPort) {
 	if len(msg) == 0 {
 		return
@@ -86,6 +141,9 @@ func (s *Server) send(c *Conn, msg, oob []byte, to netip.AddrPort) {
 // which the answer leaves from the address that was asked. The interface is
 // left to the routing table, but for link-local addresses, which need it.
 func source(oob []byte) []byte {
+	if len(oob) < unix.SizeofCmsghdr {
+		return nil // the socket has only one address
+	}
 	h, data, _, err := unix.ParseOneSocketControlMessage(oob)
 	if err != nil {
 		return nil
