@@ -201,8 +201,29 @@ func (d *draft) assign(attr *Attribute, a Assign) error {
 	}
 	value, notes := combine(old, a, p.separator())
 	d.note(a, notes)
+	if a.Op == Minus && value == "" && old != "" && d.wouldInherit(p) {
+		value = NoValue
+	}
 	d.set(attr, p, value)
 	return nil
+}
+
+// NoValue is the expression that stands in a node's row for no value where a
+// group has one.
+const NoValue = "|^.*$||"
+
+// wouldInherit reports whether a node without a value of its own would have
+// its groups'.
+func (d *draft) wouldInherit(p Place) bool {
+	if d.t.Name != "node" || p.Table.Kind != KindNode || p.Table.Name == "nodelist" {
+		return false
+	}
+	for _, g := range splitList(d.get("groups"), ",") {
+		if r, _ := d.e.tx.Get(Key{KindGroup, g}); r.Attrs[p.Attr()] != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func nicName(attr string) string {

@@ -220,6 +220,11 @@ func TestPlusKeepsInherited(t *testing.T) {
 	define(t, db, "node", "n1", "groups=g")
 	change(t, db, "node", "n1", "postscripts+=c")
 	expect(t, db, "node", "n1", "groups=g postscripts=a,b,c")
+	// And taking all of it away leaves nothing, not the group's again.
+	change(t, db, "node", "n1", "postscripts-=a,b,c")
+	expect(t, db, "node", "n1", "groups=g")
+	change(t, db, "node", "n1", "postscripts+=d")
+	expect(t, db, "node", "n1", "groups=g postscripts=d")
 }
 
 func TestReplace(t *testing.T) {

@@ -58,6 +58,7 @@ type defArgs struct {
 	typed   bool // types were given
 	named   bool // objects were given
 	objects string
+	op      nodedb.Op // what the command does to values
 	assigns []nodedb.Assign
 	wheres  []nodedb.Where
 }
@@ -65,7 +66,7 @@ type defArgs struct {
 // parseDef takes operands apart: the objects, then attr=value. Everything that
 // is wrong with what was typed is said before anything is done.
 func parseDef(s *Session, args []string, op nodedb.Op) (*defArgs, error) {
-	d := &defArgs{snap: s.DB.Snapshot()}
+	d := &defArgs{snap: s.DB.Snapshot(), op: op}
 	if err := d.parseTypes(s.String("types")); err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ func (d *defArgs) stanzaItems(s *Session) ([]defItem, error) {
 		if err := st.Type.Check(d.assigns); err != nil {
 			return nil, err
 		}
+		for i := range st.Assigns {
+			st.Assigns[i].Op = d.op
+		}
 		items = append(items, defItem{st.Type, st.Name, slices.Concat(st.Assigns, d.assigns)})
 	}
 	return items, nil

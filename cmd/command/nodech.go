@@ -25,9 +25,6 @@ var nodechCmd = &Command{
 	Run: nodech,
 }
 
-// noValue is the expression that stands for no value where a group has one.
-const noValue = "|^.*$||"
-
 // A nodeSet is what becomes of a column of nodes.
 type nodeSet struct {
 	t     *nodedb.Table
@@ -119,7 +116,7 @@ func parseSet(name, value string) (nodeSet, error) {
 // group's through.
 func (c nodeSet) apply(old string, inherits bool) string {
 	items := strings.Split(old, ",")
-	if old == "" || old == noValue {
+	if old == "" || old == nodedb.NoValue {
 		items = nil
 	}
 	value := c.value
@@ -133,7 +130,7 @@ func (c nodeSet) apply(old string, inherits bool) string {
 		value = strings.Join(slices.DeleteFunc(items, func(s string) bool { return s == c.value }), ",")
 	}
 	if value == "" && inherits {
-		return noValue
+		return nodedb.NoValue
 	}
 	return value
 }

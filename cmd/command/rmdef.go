@@ -91,14 +91,16 @@ func isLog(t *nodedb.Type) bool { return t.Name == "auditlog" || t.Name == "even
 func rmdefWrite(ctx context.Context, s *Session, items []defItem) error {
 	var missing []defItem
 	var removed int
+	var found map[string]bool // names that one of several types has
 	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
-		missing, removed = nil, 0
+		missing, removed, found = nil, 0, make(map[string]bool)
 		e := nodedb.Edit(tx)
 		for _, item := range items {
 			if err := e.Remove(item.t, item.name); err != nil {
 				missing = append(missing, item)
 				continue
 			}
+			found[item.name] = true
 			removed++
 		}
 		return nil
@@ -107,7 +109,9 @@ func rmdefWrite(ctx context.Context, s *Session, items []defItem) error {
 		return err
 	}
 	for _, item := range missing {
-		notFound(s, item.t, item.name)
+		if !found[item.name] {
+			notFound(s, item.t, item.name)
+		}
 	}
 	if removed == 0 {
 		s.Line("No objects have been removed from the xCAT database.")
