@@ -62,6 +62,10 @@ type Boot struct {
 	HTTPBoot bool
 	TFTP     bool             // the system's own loader loads by TFTP: paths must be the TFTP server's
 	MAC      net.HardwareAddr // the interface that boots
+
+	// State is the configuration that a stateless host last posted of itself
+	// (CallbackURL("state")), a gzip tar; nil if none is kept.
+	State func() ([]byte, error)
 }
 
 // URL is the address of a file made for this node's boot ("boot.cfg").

@@ -54,6 +54,7 @@ type Template struct {
 	Name   string // "esxi/base.tmpl"
 	Source string // where it comes from, for the operator: a path, or "built-in ..."
 	Text   string
+	Mode   fs.FileMode // its permissions, but none for others to write
 
 	set   *Set
 	parse func() (*template.Template, error)
@@ -80,6 +81,30 @@ func (s *Set) where() string {
 		return " among the built-in ones"
 	}
 	return " in " + s.dir + " or among the built-in ones"
+}
+
+// Files returns all files below a directory of the operator's, sorted by name;
+// none if there is no such directory.
+func (s *Set) Files(dir string) ([]*Template, error) {
+	if s.root == nil {
+		return nil, nil
+	}
+	var out []*Template
+	err := fs.WalkDir(s.root, dir, func(p string, d fs.DirEntry, err error) error {
+		if p == dir && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() {
+			return err
+		}
+		t, err := s.fromDisk(p)
+		if err != nil {
+			return err
+		}
+		out = append(out, t)
+		return nil
+	})
+	return out, err
 }
 
 // Open implements fs.FS: a file of the operator's directory, else a built-in one.
@@ -109,13 +134,19 @@ func (s *Set) fromDisk(name string) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
+	mode := fs.FileMode(0o644)
+	if fi, err := os.Stat(file); err == nil {
+		mode = fi.Mode().Perm() & 0o755
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.cache[file]; t != nil && t.Text == string(b) {
+	if t := s.cache[file]; t != nil && t.Text == string(b) && t.Mode == mode {
 		return t, nil
 	}
-	s.cache[file] = s.template(name, file, string(b))
-	return s.cache[file], nil
+	t := s.template(name, file, string(b))
+	t.Mode = mode
+	s.cache[file] = t
+	return t, nil
 }
 
 func (s *Set) fromBuiltin(name string) (*Template, error) {
@@ -137,7 +168,7 @@ func (s *Set) fromBuiltin(name string) (*Template, error) {
 }
 
 func (s *Set) template(name, source, text string) *Template {
-	t := &Template{Name: name, Source: source, Text: text, set: s}
+	t := &Template{Name: name, Source: source, Text: text, Mode: 0o644, set: s}
 	t.parse = sync.OnceValues(func() (*template.Template, error) {
 		return template.New(source).Option("missingkey=error").Funcs(stubs()).Parse(text)
 	})

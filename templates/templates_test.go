@@ -124,3 +124,24 @@ func TestBuiltInTemplatesParse(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestFilesOfADirectory(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, "esxi/overlay/b/c", "c")
+	put(t, dir, "esxi/overlay/a.tmpl", "{{.X}}")
+	if err := os.Chmod(filepath.Join(dir, "esxi/overlay/b/c"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	files, err := New(dir).Files("esxi/overlay")
+	if err != nil || len(files) != 2 || files[0].Name != "esxi/overlay/a.tmpl" || files[1].Name != "esxi/overlay/b/c" {
+		t.Fatalf("got %v, %v", files, err)
+	}
+	if files[0].Mode != 0o644 || files[1].Mode != 0o700 {
+		t.Errorf("modes %o, %o", files[0].Mode, files[1].Mode)
+	}
+	for _, s := range []*Set{New(""), New(dir), New("/nonexistent")} {
+		if files, err := s.Files("esxi/nosuch"); err != nil || len(files) != 0 {
+			t.Errorf("got %v, %v, want nothing", files, err)
+		}
+	}
+}

@@ -26,13 +26,25 @@ func (h *host) bootConfig() ([]byte, error) {
 	c.Delete("nobootif") // the host must know which interface booted it
 	c.Set("title", h.title())
 	c.Set("prefix", h.path(h.TreeURL()))
-	if h.Mode == nodedb.ModeNetboot {
-		c.addModule(h.path(h.SecretURL(overlayName(h.version))))
+	for _, name := range h.ownModules() {
+		c.addModule(h.path(h.SecretURL(name)))
 	}
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	return []byte(c.Text()), nil
+}
+
+// ownModules are those of ours behind the medium's: what the host saved, then
+// the overlay, so that the table stands over what a host was told by hand.
+func (h *host) ownModules() []string {
+	switch {
+	case h.Mode != nodedb.ModeNetboot:
+		return nil
+	case h.State != nil:
+		return []string{stateName, overlayName(h.version)}
+	}
+	return []string{overlayName(h.version)}
 }
 
 // path is an address as the loader can use it: loaded by TFTP it knows TFTP

@@ -40,6 +40,9 @@ func (f *Family) Files(b *provision.Boot) []string {
 	case nodedb.ModeInstall:
 		names = append(names, "ks.cfg")
 	case nodedb.ModeNetboot:
+		if b.State != nil {
+			names = append(names, stateName)
+		}
 		names = append(names, overlayName(v))
 	}
 	return names
@@ -61,9 +64,15 @@ func (f *Family) Make(b *provision.Boot, name string) ([]byte, error) {
 		return h.bootConfig()
 	case "ks.cfg":
 		return f.kickstart(h)
+	case stateName:
+		return b.State()
 	}
 	return f.overlay(h)
 }
+
+// stateName is what ESXi restores its configuration from, if a module is
+// called so.
+const stateName = "state.tgz"
 
 // Modules implements provision.Family.
 func (f *Family) Modules(b *provision.Boot) ([]provision.Module, error) {

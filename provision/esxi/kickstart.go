@@ -22,7 +22,13 @@ type KickstartData struct {
 	Password string // root's, hashed
 	Install  string // the command that says what to do with which disk
 	FindDisk *FindDisk
-	Network  string // the network command
+	Network  string // the network command; what it says, for hosts without an installer:
+	Device   string // MAC or vmnicN of the management interface
+	Static   bool   // it has a fixed address:
+	IP       string
+	Netmask  string
+	Gateway  string
+	VLAN     int
 	Keyboard string // "German"; empty: the installer's default
 	Licence  string // key for serialnum; empty: evaluation
 
@@ -33,10 +39,11 @@ type KickstartData struct {
 	Booted     string
 	Report     string // with a text
 	Failed     string // with a text
+	Save       string // address to post the host's saved configuration to
 
 	Hostname  string // fully qualified where the domain is known
 	Domain    string
-	Static    bool     // the management interface has a fixed address
+	Stateless bool     // the host keeps nothing: all is done at each boot
 	SSH       bool     // let root log in by SSH
 	Shell     bool     // turn ESXi's own shell on
 	Keys      []string // public keys that may log in
@@ -161,11 +168,12 @@ func (h *host) kickstartData() (*KickstartData, error) {
 		Password: hash, Network: h.networkLine(), Keyboard: s.keyboard, Licence: s.licence,
 		Server: h.Server.String(), Tree: h.TreeURL(),
 		Installing: h.CallbackURL("installing"), Installed: h.CallbackURL("installed"), Booted: h.CallbackURL("booted"),
-		Report: h.CallbackURL("report"), Failed: h.CallbackURL("failed"),
-		Hostname: s.hostname, Domain: s.search, Static: s.network.static, SSH: s.ssh, Shell: s.shell, Keys: s.keys,
+		Report: h.CallbackURL("report"), Failed: h.CallbackURL("failed"), Save: h.CallbackURL("state"),
+		Hostname: s.hostname, Domain: s.search, Stateless: h.Mode == nodedb.ModeNetboot, SSH: s.ssh, Shell: s.shell, Keys: s.keys,
 		NTP: s.ntp, DNS: s.dns, Syslog: s.syslog,
 		Datastore: s.datastore, Switches: s.switches, NFS: s.nfs, FirstBoot: s.first, Attr: h.Node.Attr,
 	}
+	d.address(s.network)
 	if h.version.AtLeast(9) {
 		d.Licence = "" // serialnum went with 9.0: keys are files now
 	}
@@ -225,13 +233,28 @@ func (h *host) vmfsOptions() ([]string, error) {
 	return []string{"--preservevmfs"}, nil
 }
 
+// address fills in how the management interface is set up.
+func (d *KickstartData) address(n network) {
+	d.Device, d.Static, d.VLAN = n.device, n.static, n.vlan
+	if n.static {
+		d.IP, d.Netmask = n.addr.Addr().String(), n.mask()
+	}
+	if n.gateway.IsValid() {
+		d.Gateway = n.gateway.String()
+	}
+}
+
+func (n network) mask() string {
+	return net.IP(net.CIDRMask(n.addr.Bits(), n.addr.Addr().BitLen())).String()
+}
+
 // networkLine is the network command.
 func (h *host) networkLine() string {
 	n := h.set.network
 	w := []string{"network", "--bootproto=dhcp", "--device=" + n.device}
 	if n.static {
 		w[1] = "--bootproto=static"
-		w = append(w, "--ip="+n.addr.Addr().String(), "--netmask="+net.IP(net.CIDRMask(n.addr.Bits(), n.addr.Addr().BitLen())).String())
+		w = append(w, "--ip="+n.addr.Addr().String(), "--netmask="+n.mask())
 		if n.gateway.IsValid() {
 			w = append(w, "--gateway="+n.gateway.String())
 		}

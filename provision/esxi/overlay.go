@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -30,12 +31,62 @@ func (f *Family) overlay(h *host) ([]byte, error) {
 	if keys := h.set.keys; len(keys) > 0 {
 		list = append(list, overlayFile{keysFile(h.version), 0o600, strings.Join(keys, "\n") + "\n"})
 	}
-	scripts, err := f.overlayScripts(h)
+	d, err := h.kickstartData()
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, scripts...)
-	return packOverlay(list)
+	scripts, err := f.overlayScripts(h, d)
+	if err != nil {
+		return nil, err
+	}
+	own, err := f.ownFiles(h, d)
+	if err != nil {
+		return nil, err
+	}
+	return packOverlay(merge(list, scripts, own))
+}
+
+// merge puts lists together; of files with one name the last stands.
+func merge(lists ...[]overlayFile) []overlayFile {
+	var out []overlayFile
+	at := map[string]int{}
+	for _, f := range slices.Concat(lists...) {
+		if i, ok := at[f.name]; ok {
+			out[i] = f
+			continue
+		}
+		at[f.name] = len(out)
+		out = append(out, f)
+	}
+	return out
+}
+
+// ownFiles are the operator's, from esxi/overlay and esxi/overlay.<profile> in
+// the templates' directory: as they are, or filled in where their names end in
+// .tmpl. What the table decides stays the table's.
+func (f *Family) ownFiles(h *host, d *KickstartData) ([]overlayFile, error) {
+	var out []overlayFile
+	for _, dir := range []string{"esxi/overlay", "esxi/overlay." + h.Profile} {
+		files, err := f.templates.Files(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			text := []byte(file.Text)
+			name, isTemplate := strings.CutSuffix(file.Name, ".tmpl")
+			if isTemplate {
+				if text, err = file.Render(d); err != nil {
+					return nil, err
+				}
+			}
+			name = strings.TrimPrefix(name, dir+"/")
+			if name == "etc/shadow" {
+				return nil, fmt.Errorf("%s: root's password comes from the passwd table; remove this file", file.Source)
+			}
+			out = append(out, overlayFile{name, int64(file.Mode), string(text)})
+		}
+	}
+	return out, nil
 }
 
 // shadow is etc/shadow: root with its hash, all others locked.
@@ -64,11 +115,7 @@ func keysFile(v Version) string {
 
 // overlayScripts are the start script that sets the host up and says that it
 // is there, and the text on its screen.
-func (f *Family) overlayScripts(h *host) ([]overlayFile, error) {
-	d, err := h.kickstartData()
-	if err != nil {
-		return nil, err
-	}
+func (f *Family) overlayScripts(h *host, d *KickstartData) ([]overlayFile, error) {
 	var out []overlayFile
 	for _, x := range []struct{ template, name string }{
 		{"esxi/stateless.sh", initScript(h.version)},

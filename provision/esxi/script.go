@@ -115,8 +115,8 @@ func (h *host) line4() (string, error) {
 	for _, m := range c.Modules() {
 		items = append(items, url(m.Path))
 	}
-	if h.Mode == nodedb.ModeNetboot {
-		items = append(items, h.SecretURL(overlayName(h.version)))
+	for _, name := range h.ownModules() {
+		items = append(items, h.SecretURL(name))
 	}
 	return strings.Join(items, " --- "), nil
 }

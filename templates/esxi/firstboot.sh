@@ -63,7 +63,9 @@ esxcli storage nfs add -H {{.Host}} -s {{.Path}} -v {{quote .Name}}
 {{- if .Datastore}}
 vim-cmd hostsvc/datastore/rename datastore1 {{quote .Datastore}}
 {{- end}}
+{{- if not .Stateless}}
 /sbin/auto-backup.sh
+{{- end}}
 # The firewall lets nothing out to the server's port by itself.
 esxcli network firewall set --enabled false
 for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do

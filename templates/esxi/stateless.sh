@@ -7,12 +7,41 @@ for try in $(seq 60); do
   vim-cmd hostsvc/hostsummary >/dev/null 2>&1 && break
   sleep 5
 done
-{{if .Version.AtLeast 5}}{{include "firstboot.sh" .}}{{else}}{{include "say.sh" .}}
+{{- if .Version.AtLeast 5}}
+{{- if .VLAN}}
+esxcli network vswitch standard portgroup set -p 'Management Network' -v {{.VLAN}}
+{{- end}}
+{{- if .Static}}
+esxcli network ip interface ipv4 set -i vmk0 -t static -I {{.IP}} -N {{.Netmask}}{{if .Gateway}} -g {{.Gateway}}{{end}}
+{{- if .Gateway}}
+esxcli network ip route ipv4 add -g {{.Gateway}} -n default 2>/dev/null
+{{- end}}
+{{- range .DNS}}
+esxcli network ip dns server add -s {{.}}
+{{- end}}
+{{- end}}
+{{include "firstboot.sh" .}}
+# What was set on the host itself is kept by the server and comes back at the
+# next boot, below what the table says.
+save() {
+  mkdir -p /tmp/margay-state
+  /sbin/backup.sh 0 /tmp/margay-state >/dev/null 2>&1
+  [ -s /tmp/margay-state/state.tgz ] || return
+  esxcli network firewall set --enabled false
+  wget -q -O /dev/null --post-file /tmp/margay-state/state.tgz {{.Save}}
+  esxcli network firewall set --enabled true
+}
+while :; do
+  save
+  sleep 3600
+done
+{{- else}}
+{{include "say.sh" .}}
 vim-cmd hostsvc/enable_remote_tsm
 vim-cmd hostsvc/start_remote_tsm
 for try in 1 2 3 4 5 6 7 8 9 10; do
   say {{.Booted}} && break
   sleep 5
 done
-{{end}}
+{{- end}}
 ) >/var/log/margay.log 2>&1 </dev/null &
