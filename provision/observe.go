@@ -148,10 +148,10 @@ func (j *journal) module(n *nodedb.Node, name string, e netboot.Event) bool {
 func fileStep(n *nodedb.Node, name string, e netboot.Event) (StepName, string) {
 	base := path.Base(name)
 	switch {
-	case e.Proto == "tftp":
-		return StepLoader, fmt.Sprintf("%s by TFTP, %d bytes", base, e.Bytes)
 	case base == "script" && n.Mode == nodedb.ModeBoot, base == "exit.efi":
 		return StepLocalBoot, "told to boot from its disk"
+	case e.Proto == "tftp":
+		return StepLoader, fmt.Sprintf("%s by TFTP, %d bytes", base, e.Bytes)
 	case base == "script":
 		return StepScript, "has its iPXE script"
 	case base == "mboot.c32", strings.HasPrefix(base, "boot") && strings.HasSuffix(base, ".efi"), base == "mboot.efi":

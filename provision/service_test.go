@@ -444,6 +444,25 @@ func TestCopycdsWhole(t *testing.T) {
 	}
 }
 
+// However a machine is told to boot from its disk, its timeline says so.
+func TestLocalBootStep(t *testing.T) {
+	n := &nodedb.Node{Name: "esx1", Mode: nodedb.ModeBoot}
+	tests := []struct {
+		proto, name string
+		want        StepName
+	}{
+		{"tftp", "exit.efi", StepLocalBoot},
+		{"http", "exit.efi", StepLocalBoot},
+		{"http", "script", StepLocalBoot},
+		{"tftp", "xnba.efi", StepLoader},
+	}
+	for _, tt := range tests {
+		if got, _ := fileStep(n, tt.name, netboot.Event{Proto: tt.proto}); got != tt.want {
+			t.Errorf("%s by %s: step %q, want %q", tt.name, tt.proto, got, tt.want)
+		}
+	}
+}
+
 func TestExitEFI(t *testing.T) {
 	f, err := pe.NewFile(bytes.NewReader(exitEFI()))
 	if err != nil {
