@@ -28,20 +28,26 @@ func (s *Service) discoveryFile(snap *nodedb.Snapshot, m netboot.Machine, server
 }
 
 // openDiscover makes the files of machines that no node is for.
-func (s *Service) openDiscover(snap *nodedb.Snapshot, m netboot.Machine, name string) ([]byte, error) {
+func (s *Service) openDiscover(snap *nodedb.Snapshot, m netboot.Machine, name, query string) ([]byte, error) {
 	if name == "exit.efi" {
 		return exitEFI(), nil
 	}
-	mac, ok := strings.CutSuffix(name, "/script")
-	if !ok {
-		return nil, netboot.ErrNotFound
-	}
+	mac, file, _ := strings.Cut(name, "/")
 	mac = strings.ReplaceAll(clean(mac), "-", ":")
 	if r, ok := snap.Record(leaseKey(m.Addr)); !ok || leaseOf(r).MAC != mac {
 		return nil, netboot.ErrNotFound
 	}
+	if file == "hello" {
+		s.hello(m, mac, query)
+		return []byte("ok\n"), nil
+	}
+	if file != "script" {
+		return nil, netboot.ErrNotFound
+	}
 	text := fmt.Sprintf(`#!ipxe
 #discover
+imgfetch --name hello hello?serial=${serial:uristring}&uuid=${uuid}&product=${product:uristring}&manufacturer=${manufacturer:uristring}&arch=${buildarch} ||
+imgfree hello ||
 echo
 echo margay does not know this machine: MAC %s, address %s
 echo To make it a node, on the server:

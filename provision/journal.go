@@ -29,6 +29,7 @@ type journal struct {
 	mu      sync.Mutex // guards all below
 	tracks  map[string]*track
 	pending []func(*nodedb.Tx) // further changes for the next write
+	afters  []func()           // what is to be done after it
 	watch   map[chan struct{}]bool
 }
 
@@ -74,6 +75,7 @@ func (j *journal) run(ctx context.Context) error {
 			if err := j.flush(ctx); err != nil && ctx.Err() == nil {
 				j.log.Error("timelines are not written", "err", err)
 			}
+			j.runAfters()
 		}
 	}
 }
@@ -113,6 +115,24 @@ func (j *journal) later(fn func(*nodedb.Tx)) {
 	j.mu.Lock()
 	j.pending = append(j.pending, fn)
 	j.mu.Unlock()
+}
+
+// after has fn run once the next write is done.
+func (j *journal) after(fn func()) {
+	j.mu.Lock()
+	j.afters = append(j.afters, fn)
+	j.mu.Unlock()
+}
+
+// runAfters runs what waited for a write.
+func (j *journal) runAfters() {
+	j.mu.Lock()
+	afters := j.afters
+	j.afters = nil
+	j.mu.Unlock()
+	for _, fn := range afters {
+		fn()
+	}
 }
 
 // track is the node's, made if need be. The caller holds mu.

@@ -250,6 +250,9 @@ func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine
 	if err != nil || !ok {
 		return netip.Addr{}, err
 	}
+	l.mu.Lock()
+	delete(l.offers, a) // the table says it now
+	l.mu.Unlock()
 	return a, nil
 }
 

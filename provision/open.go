@@ -28,7 +28,7 @@ func (s *Service) Open(ctx context.Context, m netboot.Machine, name string) (*ne
 	case first == "boot":
 		return s.openBoot(snap, m, rest, query)
 	case first == "discover":
-		body, err := s.openDiscover(snap, m, rest)
+		body, err := s.openDiscover(snap, m, rest, query)
 		if err != nil {
 			return nil, err
 		}

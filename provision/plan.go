@@ -23,6 +23,7 @@ func (s *Service) Plan(ctx context.Context, m netboot.Machine) (*netboot.Plan, e
 	snap := s.DB.Snapshot()
 	n := snap.NodeByMAC(m.MAC)
 	if n == nil {
+		s.note(snap, m)
 		return s.dynamic(ctx, snap, m)
 	}
 	if m.Ask == netboot.AskRelease || m.Ask == netboot.AskDecline {

@@ -40,7 +40,9 @@ type Service struct {
 	Config
 	journal *journal
 	leases  *leaser
-	loader  []fs.FS // boot loaders, the operator's first
+
+	sightings sightings
+	loader    []fs.FS // boot loaders, the operator's first
 
 	mu      sync.Mutex            // guards the fields below
 	roots   map[string]*os.Root   // install trees by path, opened once
@@ -61,6 +63,7 @@ func NewService(c Config) *Service {
 	if c.Loaders != nil {
 		s.loader = append(s.loader, c.Loaders)
 	}
+	s.sightings.seen = map[string]time.Time{}
 	s.leases = newLeaser(c.DB, c.Now)
 	s.journal = newJournal(c.DB, c.Now, c.Log)
 	return s

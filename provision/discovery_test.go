@@ -1,0 +1,189 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"margay/netboot"
+	"margay/nodedb/nodedbtest"
+)
+
+// dynamicNet gives the test's network a dynamic range of eight addresses.
+func dynamicNet(t *testing.T, s *Service) {
+	t.Helper()
+	nodedbtest.Put(t, s.DB, nodedbtest.Network("net1", "10.1.0.0", "255.255.255.0", "networks.gateway=<xcatmaster>", "networks.dynamicrange=10.1.0.100-10.1.0.107"))
+}
+
+func stranger(i int, ask netboot.Ask) netboot.Machine {
+	return netboot.Machine{MAC: mac(fmt.Sprintf("02:00:00:00:00:%02x", i)), Local: server, Ask: ask, PXE: true, Firmware: netboot.BIOS,
+		UUID: []byte{0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, byte(i)}}
+}
+
+func (s *Service) written(t *testing.T) {
+	t.Helper()
+	if err := s.journal.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.journal.runAfters()
+}
+
+func TestLeases(t *testing.T) {
+	s, c := newService(t)
+	if _, err := s.Plan(t.Context(), stranger(1, netboot.AskDiscover)); !errors.Is(err, netboot.ErrIgnore) {
+		t.Fatalf("a stranger without a dynamic range: %v, want silence", err)
+	}
+	dynamicNet(t, s)
+	given := map[netip.Addr]int{}
+	lease := func(i int) netip.Addr {
+		t.Helper()
+		p, err := s.Plan(t.Context(), stranger(i, netboot.AskDiscover))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := stranger(i, netboot.AskRequest)
+		m.Requested = p.Addr.Addr()
+		if p, err = s.Plan(t.Context(), m); err != nil || p.Nak {
+			t.Fatalf("stranger %d: %+v %v", i, p, err)
+		}
+		return p.Addr.Addr()
+	}
+	for i := range 8 {
+		a := lease(i)
+		if other, taken := given[a]; taken {
+			t.Fatalf("%s was given to %d and to %d", a, other, i)
+		}
+		given[a] = i
+	}
+	if _, err := s.Plan(t.Context(), stranger(9, netboot.AskDiscover)); !errors.Is(err, netboot.ErrIgnore) || !strings.Contains(err.Error(), "used up") {
+		t.Errorf("a ninth stranger: %v, want that the range is used up", err)
+	}
+	for a, i := range given { // each keeps its own, after a restart too
+		s.leases = newLeaser(s.DB, s.Now)
+		if b := lease(i); b != a {
+			t.Errorf("stranger %d had %s and now has %s", i, a, b)
+		}
+	}
+	m := stranger(9, netboot.AskRequest)
+	m.Requested = netip.MustParseAddr("10.1.0.100")
+	if p, err := s.Plan(t.Context(), m); err != nil || !p.Nak {
+		t.Errorf("a stranger asks for another's address: %+v %v, want a NAK", p, err)
+	}
+	m = stranger(3, netboot.AskRelease)
+	m.Requested = lease(3)
+	if _, err := s.Plan(t.Context(), m); !errors.Is(err, netboot.ErrIgnore) {
+		t.Error(err)
+	}
+	c.tick(time.Second)
+	if a := lease(9); a != m.Requested {
+		t.Errorf("the free address is %s, and %s was given", m.Requested, a)
+	}
+	c.tick(13 * time.Hour)
+	m = stranger(10, netboot.AskDiscover)
+	p, err := s.Plan(t.Context(), m)
+	if err != nil {
+		t.Fatalf("all leases have run out: %v", err)
+	}
+	bad := p.Addr.Addr()
+	m.Ask, m.Requested = netboot.AskDecline, bad
+	s.Plan(t.Context(), m)
+	if p, err = s.Plan(t.Context(), stranger(10, netboot.AskDiscover)); err != nil || p.Addr.Addr() == bad {
+		t.Errorf("an address that was found in use is given again: %v %v", p, err)
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	s, c := newService(t)
+	dynamicNet(t, s)
+	s.Plan(t.Context(), stranger(1, netboot.AskDiscover))
+	s.written(t)
+	all := Sightings(s.DB.Snapshot())
+	if len(all) != 1 || all[0].UUID != "00112233-4455-6677-8899-aabbccddee01" || all[0].MAC != "02:00:00:00:00:01" || all[0].Method != MethodUndef {
+		t.Fatalf("seen: %+v", all)
+	}
+	if err := s.Bind(t.Context(), all[0].UUID, "nosuch"); err == nil {
+		t.Error("bound to a node that is not defined")
+	}
+	nodedbtest.Put(t, s.DB, nodedbtest.Node("new1", "all", "hosts.ip=10.1.0.21"), nodedbtest.Node("new2", "all", "hosts.ip=10.1.0.22", "vpd.uuid=00112233-4455-6677-8899-AABBCCDDEE02"))
+	if err := s.Bind(t.Context(), "02:00:00:00:00:01", "new1"); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := s.Plan(t.Context(), stranger(1, netboot.AskDiscover)); err != nil || p.Node != "new1" || p.Addr.Addr().String() != "10.1.0.21" {
+		t.Errorf("after binding: %+v %v, want new1's plan", p, err)
+	}
+	// known beforehand by its UUID
+	s.Plan(t.Context(), stranger(2, netboot.AskDiscover))
+	s.written(t)
+	if p, err := s.Plan(t.Context(), stranger(2, netboot.AskDiscover)); err != nil || p.Node != "new2" {
+		t.Errorf("known by UUID: %+v %v, want new2's plan", p, err)
+	}
+	// one after the other
+	if err := s.StartSequential(t.Context(), Sequential{Nodes: []string{"s1", "s2"}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.31"), netip.MustParseAddr("10.1.0.32")}, Groups: "seq,all"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StartSequential(t.Context(), Sequential{Nodes: []string{"x"}}); err == nil {
+		t.Error("two sequential discoveries run")
+	}
+	for i, want := range map[int]string{3: "s1"} {
+		s.Plan(t.Context(), stranger(i, netboot.AskDiscover))
+		s.written(t)
+		if p, err := s.Plan(t.Context(), stranger(i, netboot.AskDiscover)); err != nil || p.Node != want {
+			t.Errorf("stranger %d: %+v %v, want %s's plan", i, p, err, want)
+		}
+	}
+	plain := stranger(4, netboot.AskDiscover)
+	plain.PXE = false
+	s.Plan(t.Context(), plain)
+	s.written(t)
+	if n := s.DB.Snapshot().NodeByMAC(plain.MAC); n != nil {
+		t.Errorf("a machine that does not boot from the network became %s", n.Name)
+	}
+	if left, err := s.StopSequential(t.Context()); err != nil || left != 1 {
+		t.Errorf("stopped with %d left, %v; want 1", left, err)
+	}
+	c.tick(time.Hour)
+}
+
+func TestSightingsAreBounded(t *testing.T) {
+	s, _ := newService(t)
+	for i := range 2 * maxSightings {
+		m := stranger(0, netboot.AskDiscover)
+		m.MAC[3], m.MAC[4] = byte(i>>8), byte(i)
+		m.UUID = nil
+		s.Plan(t.Context(), m)
+	}
+	s.written(t)
+	if n := len(Sightings(s.DB.Snapshot())); n > maxSightings {
+		t.Errorf("%d machines are kept, want %d at most", n, maxSightings)
+	}
+}
+
+func TestDiscoverScript(t *testing.T) {
+	s, _ := newService(t)
+	dynamicNet(t, s)
+	nodedbtest.Put(t, s.DB, nodedbtest.Node("byserial", "all", "vpd.serial=ABC123"))
+	p, _ := s.Plan(t.Context(), stranger(5, netboot.AskDiscover))
+	m := stranger(5, netboot.AskRequest)
+	m.Requested, m.Loader = p.Addr.Addr(), true
+	p, err := s.Plan(t.Context(), m)
+	if err != nil || p.File != "http://10.1.0.1/discover/02-00-00-00-00-05/script" {
+		t.Fatalf("%+v %v", p, err)
+	}
+	at := netboot.Machine{Addr: m.Requested, Local: server}
+	if text, err := s.get(at, "discover/02-00-00-00-00-05/script"); err != nil || !strings.Contains(text, "mkdef NAME") {
+		t.Errorf("script: %q %v", text, err)
+	}
+	if _, err := s.get(from1, "discover/02-00-00-00-00-05/script"); err == nil {
+		t.Error("another machine has the script")
+	}
+	if _, err := s.get(at, "discover/02-00-00-00-00-05/hello?serial=ABC123&product=X1&uuid=00112233-4455-6677-8899-aabbccddee05&arch=x86_64"); err != nil {
+		t.Fatal(err)
+	}
+	s.written(t)
+	if n := s.DB.Snapshot().NodeByMAC(m.MAC); n == nil || n.Name != "byserial" {
+		t.Errorf("known by its serial number: %v", n)
+	}
+}
