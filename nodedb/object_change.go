@@ -38,7 +38,7 @@ func (t *Type) Check(assigns []Assign) error {
 // Define makes an object. ErrExists if there is one, ErrInvalid if an
 // attribute that it needs is missing or one is wrong.
 func (e *Editor) Define(t *Type, name string, assigns []Assign) error {
-	if err := t.CheckName(name); err != nil {
+	if err := e.checkName(t, name); err != nil {
 		return err
 	}
 	if e.defined(t, name) {
@@ -85,7 +85,7 @@ type Result struct {
 func (e *Editor) Change(t *Type, name string, assigns []Assign) (Result, error) {
 	created := !e.Has(t, name) && !t.IsSite()
 	if created || t.IsSite() {
-		if err := t.CheckName(name); err != nil {
+		if err := e.checkName(t, name); err != nil {
 			return Result{}, err
 		}
 	}

@@ -179,6 +179,19 @@ func (e *Editor) Has(t *Type, name string) bool {
 	return ok
 }
 
+// checkName says why an object cannot have a name. A node and a group cannot
+// share one: they would share their rows.
+func (e *Editor) checkName(t *Type, name string) error {
+	_, node := e.tx.Get(Key{KindNode, name})
+	switch {
+	case t.Name == "group" && node:
+		return &NameError{t.Name, name, "a node has that name"}
+	case t.Name == "node" && !node && e.hasRow(name):
+		return &NameError{t.Name, name, "a group has that name"}
+	}
+	return t.CheckName(name)
+}
+
 // defined reports whether making an object would take another's place. A group
 // that only its members name, and site, may be defined at any time.
 func (e *Editor) defined(t *Type, name string) bool {

@@ -14,7 +14,7 @@ func (e *Editor) Rename(t *Type, name, to string) error {
 	if !e.Has(t, name) {
 		return fmt.Errorf("%s %s: %w", t.Name, name, ErrNotFound)
 	}
-	if err := t.CheckName(to); err != nil {
+	if err := e.checkName(t, to); err != nil {
 		return err
 	}
 	if e.Has(t, to) {

@@ -34,7 +34,8 @@ func rows(src source, t *Table) []Row {
 		}
 	}
 	slices.SortStableFunc(list, t.compare)
-	return list
+	// A name that is both a node's and a group's has one row: the node's.
+	return slices.CompactFunc(list, func(a, b Row) bool { return a.Key.Name == b.Key.Name })
 }
 
 // kinds are the kinds of records that may have a row of the table.

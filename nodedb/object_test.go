@@ -86,6 +86,7 @@ func TestDefineNode(t *testing.T) {
 func TestDefineRefuses(t *testing.T) {
 	db := nodedbtest.New(t)
 	define(t, db, "node", "n1", "groups=all")
+	define(t, db, "group", "g0", "mgt=esx")
 	define(t, db, "network", "net1", "net=10.0.0.0", "mask=255.0.0.0")
 	before := db.Snapshot().Rev()
 	var (

@@ -84,7 +84,7 @@ func parseCells(args []string) (cells []nodeCell, conds []nodeCond, err error) {
 			conds = append(conds, cond)
 			continue
 		}
-		if t := nodedb.TableByName(arg); t != nil && t.ByNode() && nodedb.TypeByName("node").Attribute(arg) == nil {
+		if t := nodedb.TableByName(arg); t != nil && t.ByNode() {
 			for i := range t.Columns {
 				cells = append(cells, nodeCell{t.Attr(t.Columns[i].Name), t, &t.Columns[i], true})
 			}
