@@ -56,6 +56,9 @@ func (x *exchange) read(k *sock) error {
 // pktinfo reads the interface and our own address there from IP_PKTINFO, the
 // only control message that we ask for.
 func pktinfo(oob []byte) (ifindex int, local netip.Addr) {
+	if len(oob) < unix.SizeofCmsghdr {
+		return 0, netip.Addr{}
+	}
 	h, data, _, err := unix.ParseOneSocketControlMessage(oob)
 	if err != nil || h.Level != unix.IPPROTO_IP || h.Type != unix.IP_PKTINFO || len(data) < unix.SizeofInet4Pktinfo {
 		return 0, netip.Addr{}

@@ -108,14 +108,15 @@ func file(m *netboot.Machine) string {
 	return ""
 }
 
-// TestGolden shows each kind of machine's exchange byte by byte: what it
-// sends and what it is sent.
-func TestGolden(t *testing.T) {
-	tests := []struct {
-		name  string
-		raw   []byte
-		proxy bool
-	}{
+// An exchangeCase is a request of the golden files.
+type exchangeCase struct {
+	name  string
+	raw   []byte
+	proxy bool
+}
+
+func exchanges(t testing.TB) []exchangeCase {
+	return []exchangeCase{
 		{name: "bios-rom", raw: made(t, biosROM)},
 		{name: "seabios-ipxe-discover", raw: captured(t, "seabios-ipxe-discover")},
 		{name: "seabios-ipxe-request", raw: captured(t, "seabios-ipxe-request")},
@@ -134,14 +135,34 @@ func TestGolden(t *testing.T) {
 		{name: "proxy-ovmf-pxe", raw: captured(t, "ovmf-pxe-discover"), proxy: true},
 		{name: "proxy-seabios-ipxe", raw: captured(t, "seabios-ipxe-discover"), proxy: true},
 	}
-	for _, tt := range tests {
+}
+
+// TestGolden shows each kind of machine's exchange byte by byte: what it
+// sends and what it is sent.
+func TestGolden(t *testing.T) {
+	for _, tt := range exchanges(t) {
 		t.Run(tt.name, func(t *testing.T) { golden(t, tt.name, exchangeText(t, tt.raw, tt.proxy)) })
 	}
 }
 
-// exchangeText is a whole exchange without sockets, for people to read: the
-// library's reading of both messages, and the reply's octets.
+// exchangeText is a whole exchange for people to read: the library's reading
+// of both messages, and the reply's octets.
 func exchangeText(t *testing.T, raw []byte, proxy bool) string {
+	t.Helper()
+	msg, to := played(t, raw, proxy)
+	got, err := dhcpv4.FromBytes(msg)
+	if err != nil {
+		t.Fatalf("the library does not read our reply: %v", err)
+	}
+	asked, err := dhcpv4.FromBytes(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s\nto %v\n%s\n%s", asked.Summary(), to, got.Summary(), hex.Dump(msg))
+}
+
+// played is the reply to a request without sockets, and where it goes.
+func played(t *testing.T, raw []byte, proxy bool) ([]byte, netip.AddrPort) {
 	t.Helper()
 	k := &sock{ifname: "eth0", ifindex: 2, mode: Authoritative}
 	if proxy {
@@ -156,9 +177,8 @@ func exchangeText(t *testing.T, raw []byte, proxy bool) string {
 	}
 	m := x.machine(k)
 	plan := testPlan
-	plan.Server = netip.MustParseAddr("10.77.0.1") // as in the captures
-	if !m.Server.IsValid() {
-		plan.Server = netip.Addr{}
+	if m.Server.IsValid() {
+		plan.Server = m.Server // of the captures
 	}
 	if m.Requested == netip.MustParseAddr("10.77.0.50") {
 		plan.Addr = netip.MustParsePrefix("10.77.0.50/24")
@@ -171,15 +191,7 @@ func exchangeText(t *testing.T, raw []byte, proxy bool) string {
 	if len(lost) > 0 {
 		t.Errorf("left out: %v", lost)
 	}
-	got, err := dhcpv4.FromBytes(msg)
-	if err != nil {
-		t.Fatalf("the library does not read our reply: %v", err)
-	}
-	asked, err := dhcpv4.FromBytes(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("%s\nto %v\n%s\n%s", asked.Summary(), x.destination(k, kind), got.Summary(), hex.Dump(msg))
+	return msg, x.destination(k, kind)
 }
 
 func golden(t *testing.T, name, got string) {

@@ -3,7 +3,6 @@ package dhcp
 import (
 	"context"
 	"net/netip"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -50,15 +49,9 @@ func TestProbe(t *testing.T) {
 }
 
 func TestProbeDnsmasq(t *testing.T) {
-	dnsmasq := netboottest.Binary(t, "dnsmasq")
 	lan := netboottest.NewLAN(t)
 	other, us := lan.NewHost(t, "10.1.0.2/16"), lan.NewHost(t, "10.1.0.1/16")
-	cmd := exec.Command(dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--pid-file=",
-		"--dhcp-range=10.1.1.1,10.1.1.9,2m", "--dhcp-leasefile="+t.TempDir()+"/leases", "--user=root", "--no-ping")
-	if err := other.Start(cmd); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	dnsmasqOn(t, other)
 	var found []Foreign
 	var err error
 	us.Do(func() {
