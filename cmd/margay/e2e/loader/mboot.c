@@ -378,7 +378,8 @@ static void crypto(const struct machine *m, const struct config *c)
 	say("CRYPTO", "none");
 }
 
-/* load fetches the kernel or a module and looks at its first bytes. */
+/* load fetches the kernel or a module and looks at its first bytes. An empty
+ * file counts as missing. */
 static int load(const struct machine *m, const struct config *c, char *item)
 {
 	char url[LINE], head[3];
@@ -398,7 +399,7 @@ static int load(const struct machine *m, const struct config *c, char *item)
 		return -1;
 	}
 	sink_open(&s, head, sizeof head);
-	if (m->fetch(url, &s))
+	if (m->fetch(url, &s) || s.size == 0)
 		return -1;
 	say_file("FILE", url, &s);
 	if (s.size < 2 || head[0] != '\x1f' || head[1] != '\x8b')
