@@ -1,0 +1,4 @@
+// Package redfish speaks Redfish to management controllers.
+package redfish
+
+import _ "github.com/stmcginnis/gofish"
