@@ -23,17 +23,13 @@ type overlayFile struct {
 // overlay is the module of a stateless boot: a gzip tar. The same boot makes
 // the same bytes.
 func (f *Family) overlay(h *host) ([]byte, error) {
-	hash, err := h.rootHash()
-	if err != nil {
-		return nil, err
-	}
-	list := []overlayFile{{"etc/shadow", 0o600, shadow(hash, h.version)}}
-	if keys := h.set.keys; len(keys) > 0 {
-		list = append(list, overlayFile{keysFile(h.version), 0o600, strings.Join(keys, "\n") + "\n"})
-	}
 	d, err := h.kickstartData()
 	if err != nil {
 		return nil, err
+	}
+	list := []overlayFile{{"etc/shadow", 0o600, shadow(d.Password, h.version)}}
+	if len(d.Keys) > 0 {
+		list = append(list, overlayFile{keysFile(h.version), 0o600, strings.Join(d.Keys, "\n") + "\n"})
 	}
 	scripts, err := f.overlayScripts(h, d)
 	if err != nil {
