@@ -1,7 +1,9 @@
 package provision
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"strings"
 
@@ -51,6 +53,13 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 		OS: t.os, Arch: t.arch, Profile: t.profile,
 		Server: server, Base: s.base(server),
 		Tree: tree, TreePath: "install/" + t.os + "/" + t.arch,
+	}
+	b.State = func() ([]byte, error) {
+		data, err := s.hostState(n.Name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return data, err
 	}
 	for _, mac := range n.MACs {
 		if !mac.NoIP {

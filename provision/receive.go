@@ -15,7 +15,8 @@ import (
 const maxReport = 4 << 10
 
 // Receive takes a machine's word: callback/<token>/<step>. Steps are
-// installing, report (text for the timeline), installed, booted and failed. A
+// installing, report (text for the timeline), installed, booted, failed, and state, with the
+// configuration of a stateless host. A
 // step is in the table before Receive returns nil; said twice it is harmless.
 func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, body io.Reader) error {
 	name, _, _ = strings.Cut(name, "?")
@@ -31,6 +32,9 @@ func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, b
 	}
 	if s.dry(m) {
 		return nil
+	}
+	if step == "state" {
+		return s.saveState(n, body)
 	}
 	text, _ := io.ReadAll(io.LimitReader(body, maxReport))
 	_, try, _ := splitToken(token)

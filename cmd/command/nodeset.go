@@ -28,6 +28,7 @@ cannot be made is left as it was, and the reason is its error.`,
 		f.Bool("noupdateinitrd", false, "accepted for xCAT's sake")
 		f.Bool("ignorekernelchk", false, "accepted for xCAT's sake")
 		f.BoolP("verbose", "V", false, "say more")
+		f.Bool("dry-run", false, "show what would change in what the nodes are sent; change nothing")
 	},
 	Complete: func(s *Session, args []string, word string) []string {
 		if len(args) == 0 {
@@ -61,6 +62,9 @@ func nodeset(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return err
 	}
+	if s.Bool("dry-run") {
+		return previewAll(s, snap, nodes, act)
+	}
 	results, err := s.Service.Nodeset(ctx, names(nodes), act)
 	if err != nil {
 		return err
@@ -71,6 +75,18 @@ func nodeset(ctx context.Context, s *Session, args []string) error {
 			continue
 		}
 		s.Node(r.Node, "%s", r.State)
+	}
+	return nil
+}
+
+func previewAll(s *Session, snap *nodedb.Snapshot, nodes []*nodedb.Node, act provision.Action) error {
+	for _, p := range s.Service.Preview(snap, names(nodes), act) {
+		if p.Err != nil {
+			s.NodeError(p.Node, p.Err)
+			continue
+		}
+		s.Node(p.Node, "%s (not done)", p.State)
+		s.Text(p.Diff)
 	}
 	return nil
 }

@@ -51,21 +51,22 @@ var imports = map[string]string{
 
 // owners says which package of ours may import a library.
 var owners = map[string]string{
-	"github.com/insomniacslk/dhcp":        "netboot/dhcp netboot/rom",
-	"github.com/pin/tftp":                 "netboot/tftp netboot/rom",
-	"github.com/miekg/dns":                "netboot/dns",
-	"github.com/kdomanski/iso9660":        "vm/seed provision/provisiontest",
-	"github.com/vmware/govmomi":           "vm/vsphere vm/vmtest",
-	"go.etcd.io/bbolt":                    "nodedb/bolt",
-	"go.etcd.io/etcd":                     "nodedb/etcd",
-	"golang.org/x/crypto/ssh":             "vm/esxsh vm/vmtest",
-	"github.com/spf13/":                   "cmd/command cmd/margay",
-	"github.com/bougou/go-ipmi":           "provision/bmc/ipmi provision/bmc/bmctest",
-	"github.com/stmcginnis/gofish":        "provision/bmc/redfish",
-	"github.com/tinkerbell/ipxedust":      "netboot/loader",
-	"github.com/go-crypt/":                "provision/esxi provision/linux",
-	"github.com/prometheus/client_golang": "provision/api",
-	"golang.org/x/sync/errgroup":          "cmd/margay cmd/margay-demo",
+	"github.com/insomniacslk/dhcp":         "netboot/dhcp netboot/rom",
+	"github.com/pin/tftp":                  "netboot/tftp netboot/rom",
+	"github.com/miekg/dns":                 "netboot/dns",
+	"github.com/kdomanski/iso9660":         "vm/seed provision/provisiontest",
+	"github.com/vmware/govmomi":            "vm/vsphere vm/vmtest",
+	"go.etcd.io/bbolt":                     "nodedb/bolt",
+	"go.etcd.io/etcd":                      "nodedb/etcd",
+	"golang.org/x/crypto/ssh":              "vm/esxsh vm/vmtest",
+	"github.com/spf13/":                    "cmd/command cmd/margay",
+	"github.com/bougou/go-ipmi":            "provision/bmc/ipmi provision/bmc/bmctest",
+	"github.com/stmcginnis/gofish":         "provision/bmc/redfish",
+	"github.com/tinkerbell/ipxedust":       "netboot/loader",
+	"github.com/go-crypt/":                 "provision/esxi provision/linux",
+	"github.com/prometheus/client_golang":  "provision/api",
+	"golang.org/x/sync/errgroup":           "cmd/margay cmd/margay-demo",
+	"github.com/rogpeppe/go-internal/diff": "provision",
 }
 
 type pkg struct {

@@ -1,0 +1,75 @@
+package provision
+
+import (
+	"fmt"
+	"net/netip"
+
+	"margay/nodedb"
+)
+
+// A Preview is what nodeset would change of one node.
+type Preview struct {
+	Node  string
+	State string // the state that it would have
+	Diff  string // of every file that it would be sent, as a unified diff
+	Err   error
+}
+
+// Preview says what nodeset would do, and does nothing. Hashes are hidden.
+func (s *Service) Preview(snap *nodedb.Snapshot, nodes []string, act Action) []Preview {
+	var out []Preview
+	for _, name := range nodes {
+		p := Preview{Node: name}
+		p.State, p.Diff, p.Err = s.preview(snap, name, act)
+		out = append(out, p)
+	}
+	return out
+}
+
+func (s *Service) preview(snap *nodedb.Snapshot, name string, act Action) (state, text string, err error) {
+	n, err := snap.Node(name)
+	if err != nil {
+		return "", "", err
+	}
+	t, _, err := resolve(snap, n, act)
+	if err != nil {
+		return "", "", err
+	}
+	if t.mode == nodedb.ModeInstall || t.mode == nodedb.ModeNetboot {
+		if err := s.rehearse(snap, n, t); err != nil {
+			return "", "", err
+		}
+	}
+	before := s.filesFor(snap, n, current(snap, n))
+	after := s.filesFor(snap, n, t)
+	head := ""
+	if n.CurrState != t.state() {
+		head = fmt.Sprintf("-currstate=%s\n+currstate=%s\n", n.CurrState, t.state())
+	}
+	return t.state(), head + diffFiles(before, after), nil
+}
+
+// filesFor are all files that a node is sent for a target, by firmware.
+func (s *Service) filesFor(snap *nodedb.Snapshot, n *nodedb.Node, t target) map[string][]byte {
+	out := map[string][]byte{}
+	if t.mode == nodedb.ModeBoot {
+		out[n.Name+"/script"] = exitScript(t.state(), "")
+		return out
+	}
+	if t.mode != nodedb.ModeInstall && t.mode != nodedb.ModeNetboot {
+		return out
+	}
+	b, f, err := s.boot(snap, n, t, s.facing(snap, n, netip.Addr{}))
+	if err != nil {
+		return out
+	}
+	for _, fw := range firmwares {
+		b.Firmware, b.HTTPBoot = fw.firmware, fw.http
+		for _, file := range f.Files(b) {
+			if text, err := f.Make(b, file); err == nil {
+				out[n.Name+"/"+fw.name+"/"+file] = hideHashes(text)
+			}
+		}
+	}
+	return out
+}
