@@ -167,6 +167,9 @@ func (s *Service) openBoot(snap *nodedb.Snapshot, m netboot.Machine, name, query
 		return nil, netboot.ErrNotFound
 	}
 	if err := s.mayHave(n, m); err != nil {
+		if file == "exit.efi" { // nothing in it is anyone's own; a probe asks for it by TFTP
+			return made(file, "", exitEFI()), nil
+		}
 		return nil, err
 	}
 	body, as, err := s.make(snap, n, m, file, query)
