@@ -98,7 +98,7 @@ func TestTransfer(t *testing.T) {
 		names.addrs[a] = []string{n}
 	}
 	var policy atomic.Pointer[Policy]
-	policy.Store(&Policy{Secondaries: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
+	policy.Store(&Policy{Secondaries: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}})
 	at := serve(t, &Server{Names: always(names), Policy: policy.Load})
 	for zone, want := range map[string]int{"cluster.test.": 4 + 3000 + 14, "1.10.in-addr.arpa.": 4 + 3000 + 6, "2.10.in-addr.arpa.": 0} {
 		for _, qtype := range []string{"AXFR", "IXFR"} {
@@ -141,7 +141,7 @@ func TestTransfer(t *testing.T) {
 // What a transfer holds is what questions are answered with.
 func TestTransferAgrees(t *testing.T) {
 	names := cluster(9)
-	p := &Policy{Secondaries: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+	p := &Policy{Secondaries: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}
 	at := serve(t, &Server{Names: always(names), Policy: func() *Policy { return p }})
 	for _, z := range names.zones {
 		in, err := new(miekg.Transfer).In(ask(z.Name+".", "AXFR"), at.String())

@@ -26,7 +26,9 @@ type Server struct {
 	// Policy gives who may ask for what beyond our names; nil, or a nil
 	// Policy: nobody for anything. It is asked like Names.
 	Policy func() *Policy
-	Log    *slog.Logger // nil: nothing is logged
+	// Updater makes the changes that others send; nil: there are none.
+	Updater Updater
+	Log     *slog.Logger // nil: nothing is logged
 
 	table   atomic.Pointer[table] // of the last Names
 	forward forwarder
@@ -42,8 +44,11 @@ type Policy struct {
 	// Clients may ask for what is not ours. None given: those on this host
 	// and on private addresses.
 	Clients []netip.Prefix
-	// Secondaries may transfer whole zones.
-	Secondaries []netip.Addr
+	// Secondaries may transfer whole zones, and Notify tells them of changes,
+	// at port 53 unless another one is given.
+	Secondaries []netip.AddrPort
+	// Keys may update our names, by their names in lower case.
+	Keys map[string]Key
 }
 
 // serves says whether a client may ask for what is not ours. A server that
@@ -102,6 +107,7 @@ const (
 	silent  verdict = iota // no answer is due
 	replied                // the reply is whole
 	later                  // somebody else has to be asked
+	change                 // it is an update
 	whole                  // the asker wants a whole zone
 )
 
@@ -122,6 +128,9 @@ func (s *Server) reply(buf, msg []byte, from netip.Addr, limit int, q *query) ([
 	var rcode rcodeError
 	if errors.As(err, &rcode) {
 		return r.refuse(int(rcode), limit), replied
+	}
+	if q.opcode == miekg.OpcodeUpdate && s.Updater != nil {
+		return nil, change
 	}
 	if q.opcode != miekg.OpcodeQuery {
 		return r.refuse(miekg.RcodeNotImplemented, limit), replied

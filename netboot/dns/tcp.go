@@ -81,6 +81,8 @@ func (s *Server) talk(ctx context.Context, conn *net.TCPConn) {
 			return
 		case later:
 			msg = s.passOn(ctx, in, maxMessage)
+		case change:
+			msg = s.update(ctx, in)
 		case whole:
 			if s.transfer(conn, &q, from) != nil {
 				return

@@ -21,7 +21,7 @@ var errRefused = errors.New("transfer refused")
 
 // mayTransfer says whether somebody may have whole zones.
 func (s *Server) mayTransfer(from netip.Addr) bool {
-	return slices.Contains(s.policy().Secondaries, from.Unmap())
+	return slices.ContainsFunc(s.policy().Secondaries, func(a netip.AddrPort) bool { return a.Addr() == from.Unmap() })
 }
 
 // transferUDP answers a question for a zone by UDP: the SOA alone, at which

@@ -92,7 +92,7 @@ func (s *Server) question(ctx context.Context, c *Conn, b *batch, i int, slots c
 		return
 	case whole:
 		msg = s.transferUDP(b.room[i], &q, from.Addr())
-	case later:
+	case later, change:
 		select {
 		case slots <- struct{}{}:
 		default:
@@ -103,6 +103,10 @@ func (s *Server) question(ctx context.Context, c *Conn, b *batch, i int, slots c
 		waiting.Add(1)
 		go func() {
 			defer func() { <-slots; waiting.Done() }()
+			if v == change {
+				s.send(c, s.update(ctx, raw), back, from)
+				return
+			}
 			s.send(c, s.passOn(ctx, raw, 0), back, from)
 		}()
 		return
