@@ -27,7 +27,16 @@ type Deps struct {
 	Log     *slog.Logger
 	Version string
 	Ports   Ports
+	Served  []provision.Interface // those that the daemon serves
+	Foreign func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
 	Stop    func() // ends the daemon; nil in tests
+}
+
+// A ForeignDHCP is another DHCP server on one of our networks.
+type ForeignDHCP struct {
+	Interface string
+	Server    netip.Addr
+	Proxy     bool // it gives boot files, no addresses
 }
 
 // Ports are where the daemon listens, for commands that play a machine.

@@ -84,7 +84,7 @@ func (st *stage) socket() string { return filepath.Join(st.dir, "margay.sock") }
 func (st *stage) serve(ctx context.Context) error {
 	args := []string{"serve", "--state", filepath.Join(st.dir, "state"), "--socket", st.socket()}
 	if st.wire {
-		args = append(args, "--interface", serverIf)
+		args = append(args, "--interface", serverIf, "--dhcp", "force")
 	} else {
 		args = append(args, "--interface", "lo", "--dhcp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--dns", "127.0.0.1:0")
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,20 +39,24 @@ type settings struct {
 	socket     string
 	templates  string
 	verbose    bool
+	advertise  bool
 }
 
 func (c *cli) serveCommand() *command.Command {
 	var set settings
 	return &command.Command{
 		Name:  "serve",
-		Usage: "[--state dir] [--interface if]... [--dhcp on|off] [--http :80] [--tftp :69] [--dns :53] [--socket path]",
+		Usage: "[--state dir] [--interface if]... [--dhcp on|force|off] [--http :80] [--tftp :69] [--dns :53] [--socket path]",
 		Short: "run the daemon: DHCP, TFTP, DNS, HTTP and the commands' socket",
 		Long: `Run the daemon: DHCP, TFTP, DNS and HTTP for the nodes, and the socket that
 commands talk to. Everything it keeps is in the state directory.
 
 Port 0 takes a free port and says which. "off" in place of an address leaves a
-service out. DHCP answers only the machines of the node table; with an address
-in place of "on" it listens there, for relay agents only.`,
+service out. DHCP answers the machines of the node table, and others only where
+their network has a dynamic range. Before it serves an interface it looks for
+another server there, and leaves the interface to that one unless --dhcp is
+force; with --interface eth1=proxy it tells machines what to boot beside it. With
+an address in place of "on" it listens there, for relay agents only.`,
 		Group: command.GroupMargay,
 		Flags: func(f *pflag.FlagSet) { set.flags(f) },
 		Local: func(ctx context.Context, _ *pflag.FlagSet, args []string) error {
@@ -68,8 +71,9 @@ in place of "on" it listens there, for relay agents only.`,
 
 func (set *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&set.state, "state", "/var/lib/margay", "directory for table, install trees and keys")
-	f.StringArrayVar(&set.interfaces, "interface", nil, "interface to serve; may be given again (default: all with an IPv4 address)")
-	f.StringVar(&set.dhcp, "dhcp", "on", "on, off, or the address and port to listen on for relays")
+	f.StringArrayVar(&set.interfaces, "interface", nil, "interface to serve, with =proxy or =off for DHCP there; may be given again (default: all with an IPv4 address)")
+	f.StringVar(&set.dhcp, "dhcp", "on", "on, force, off, or the address and port to listen on for relays")
+	f.BoolVar(&set.advertise, "no-ipv6-router", false, "tell machines that there is no IPv6 router: iPXE waits 16 seconds less")
 	f.StringVar(&set.http, "http", ":80", "address and port for HTTP")
 	f.StringVar(&set.tftp, "tftp", ":69", "address and port for TFTP")
 	f.StringVar(&set.dns, "dns", ":53", "address and port for DNS")
@@ -89,8 +93,7 @@ func serve(ctx context.Context, set settings, out, logTo io.Writer) error {
 	if err := d.open(ctx); err != nil {
 		return err
 	}
-	d.say(out)
-	return d.run(ctx)
+	return d.run(ctx, out)
 }
 
 // A daemon is all that serve wires together.
@@ -99,13 +102,15 @@ type daemon struct {
 	log *slog.Logger
 
 	db      *nodedb.DB
+	names   []string // of interfaces, as --interface has them
 	served  []provision.Interface
 	new     []string // networks that the first start defined
 	service *provision.Service
 	sets    *templates.Set
 
-	dhcpConns []*dhcp.Conn
-	probeConn *dhcp.Conn // for margay probe, on loopback
+	links     []*link
+	modes     map[string]dhcp.Mode // of DHCP, by interface
+	probeConn *dhcp.Conn           // for relays; for margay probe, on loopback
 	tftpConn  net.PacketConn
 	httpL     net.Listener
 	dnsConn   *dns.Conn
@@ -128,7 +133,10 @@ func (d *daemon) open(ctx context.Context) error {
 		return err
 	}
 	if d.dhcp != "off" || len(d.interfaces) > 0 {
-		if d.served, err = provision.Interfaces(d.interfaces...); err != nil {
+		if d.names, d.modes, err = interfaceModes(d.interfaces); err != nil {
+			return err
+		}
+		if d.served, err = provision.Interfaces(d.names...); err != nil {
 			return err
 		}
 	}
@@ -189,40 +197,6 @@ func (d *daemon) listen(ctx context.Context) error {
 	return nil
 }
 
-func (d *daemon) listenDHCP(ctx context.Context) error {
-	switch d.dhcp {
-	case "off":
-		return nil
-	case "on":
-		if len(d.served) == 0 {
-			return errors.New("DHCP: no interface has an IPv4 address; name one with --interface, or give --dhcp off")
-		}
-		for _, i := range d.served {
-			conn, err := dhcp.ListenInterface(ctx, i.Name, dhcp.Authoritative)
-			if err != nil {
-				return portError("DHCP", "udp", ":67", "--dhcp", err)
-			}
-			d.dhcpConns = append(d.dhcpConns, conn)
-		}
-		// A socket that is bound to an interface hears nothing from this host
-		// itself: margay probe asks here.
-		var err error
-		d.probeConn, err = dhcp.ListenAddr(ctx, netip.MustParseAddrPort("127.0.0.1:0"))
-		return err
-	}
-	addr, err := parsePort(d.dhcp)
-	if err != nil {
-		return fmt.Errorf("--dhcp %s: not on, off or an address with a port", d.dhcp)
-	}
-	conn, err := dhcp.ListenAddr(ctx, addr)
-	if err != nil {
-		return portError("DHCP", "udp", d.dhcp, "--dhcp", err)
-	}
-	d.dhcpConns = []*dhcp.Conn{conn}
-	d.probeConn = conn
-	return nil
-}
-
 // wire makes the service that decides, from the parts that it may not name.
 func (d *daemon) wire() {
 	d.sets = templates.New(d.templates)
@@ -250,7 +224,7 @@ func openMedium(path string) (provision.MediumFile, error) {
 
 // local are our addresses as they are now.
 func (d *daemon) local() []netip.Prefix {
-	served, err := provision.Interfaces(d.interfaces...)
+	served, err := provision.Interfaces(d.names...)
 	if err != nil {
 		return nil
 	}
@@ -276,18 +250,19 @@ func packetPort(c net.PacketConn) int {
 }
 
 // run serves until ctx is done; the first service that fails ends the others.
-func (d *daemon) run(ctx context.Context) error {
+// "ready" is said when all that is to be served is.
+func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.service.Run(ctx) })
-	conns := d.dhcpConns
-	if d.dhcp == "on" {
-		conns = append(conns[:len(conns):len(conns)], d.probeConn)
+	if d.probeConn != nil {
+		g.Go(func() error { return d.dhcpServer().Serve(ctx, d.probeConn) })
 	}
-	for _, conn := range conns {
-		s := &dhcp.Server{Planner: d.service, Observer: d.service, Log: d.log}
-		g.Go(func() error { return s.Serve(ctx, conn) })
+	if d.advertise {
+		for _, l := range d.links {
+			g.Go(func() error { return dhcp.AdvertiseNone(ctx, l.Name) })
+		}
 	}
 	if d.tftpConn != nil {
 		s := &tftp.Server{Opener: d.service, Observer: d.service, Log: d.log}
@@ -301,9 +276,14 @@ func (d *daemon) run(ctx context.Context) error {
 		s := d.dnsServer()
 		g.Go(func() error { return s.Serve(ctx, d.dnsConn) })
 	}
-	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports()}
+	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign}
 	s := &api.Server{Run: deps.Run, Log: d.log}
 	g.Go(func() error { return s.Serve(ctx, d.socketL) })
+	found := d.others(ctx)
+	for _, l := range d.links {
+		g.Go(func() error { return d.serveLink(ctx, l, found[l.Name]) })
+	}
+	d.say(out, found)
 	return g.Wait()
 }
 
@@ -317,17 +297,16 @@ func (d *daemon) ports() command.Ports {
 }
 
 // say tells what is served, in a few lines.
-func (d *daemon) say(out io.Writer) {
+func (d *daemon) say(out io.Writer, found map[string][]dhcp.Foreign) {
 	fmt.Fprintf(out, "margay %s: %d nodes, state in %s\n", version, len(d.db.Snapshot().Nodes()), d.state)
 	for _, name := range d.new {
 		fmt.Fprintf(out, "  defined network %s\n", name)
 	}
-	for i, c := range d.dhcpConns {
-		where := c.Addr().String()
-		if d.dhcp == "on" {
-			where = fmt.Sprintf("%s %v", d.served[i].Name, d.served[i].Prefixes)
-		}
-		fmt.Fprintf(out, "  dhcp   %s\n", where)
+	for _, l := range d.links {
+		fmt.Fprintf(out, "  dhcp   %s\n", l.line(found[l.Name]))
+	}
+	if len(d.links) == 0 && d.probeConn != nil {
+		fmt.Fprintf(out, "  dhcp   %s\n", d.probeConn.Addr())
 	}
 	for _, l := range []struct {
 		name string
@@ -349,10 +328,11 @@ func (d *daemon) say(out io.Writer) {
 // close gives back what open took. Services close their own conns; closing
 // again is harmless.
 func (d *daemon) close() {
-	for _, c := range append(d.dhcpConns, d.probeConn) {
-		if c != nil {
-			c.Close()
-		}
+	for _, l := range d.links {
+		l.conn.Close()
+	}
+	if d.probeConn != nil {
+		d.probeConn.Close()
 	}
 	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.socketL} {
 		if c != nil {
