@@ -16,12 +16,14 @@ type About struct {
 	Restricted  bool   // changes through the API are forbidden
 	Reason      string // why
 	Fingerprint string // SHA-256 of the certificate that it showed
+	Thumbprint  string // SHA-1 of it
 	Via         string // api, ssh, "api+ssh"
 }
 
 // A Query asks for guests.
 type Query struct {
 	Names  []string // exact; nil: all
+	Brief  bool     // name, state, host and UUID only
 	Detail bool     // with Spec and Snapshots
 }
 
@@ -212,6 +214,7 @@ type Join struct {
 	User        string
 	Password    string
 	Fingerprint string // SHA-256 of the host's certificate; any other is refused
+	Thumbprint  string // SHA-1 of it, which is what vCenter names
 	Datacenter  string
 	Cluster     string
 }

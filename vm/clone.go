@@ -28,7 +28,7 @@ type MasterRequest struct {
 // never turned on.
 func (m *Manager) MakeMaster(ctx context.Context, snap *nodedb.Snapshot, node *nodedb.Node, req MasterRequest, emit Emit) {
 	m.each(ctx, snap, []*nodedb.Node{node}, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
-		guests, found := look(ctx, hv, guests, true, emit)
+		guests, found := look(ctx, hv, guests, Query{Detail: true}, emit)
 		for _, g := range guests {
 			v, ok := found[g.Name]
 			if !ok {
@@ -232,7 +232,7 @@ func (m *Manager) Clone(ctx context.Context, snap *nodedb.Snapshot, nodes []*nod
 			fail(guests, emit, err)
 			return
 		}
-		guests, found := look(ctx, hv, guests, false, emit)
+		guests, found := look(ctx, hv, guests, Query{}, emit)
 		var wg sync.WaitGroup
 		slots := make(chan struct{}, maxClones)
 		for _, g := range guests {

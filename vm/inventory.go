@@ -12,7 +12,7 @@ import (
 // into the table.
 func (m *Manager) Inventory(ctx context.Context, snap *nodedb.Snapshot, nodes []*nodedb.Node, save bool, emit Emit) {
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
-		guests, found := look(ctx, hv, guests, true, emit)
+		guests, found := look(ctx, hv, guests, Query{Detail: true}, emit)
 		for _, g := range guests {
 			v, ok := found[g.Name]
 			switch {

@@ -58,7 +58,7 @@ func (m *Manager) join(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor
 	if err != nil {
 		return err
 	}
-	req := Join{Host: e.Host, Port: e.Port, User: e.User, Password: e.Password, Fingerprint: direct.About().Fingerprint}
+	req := Join{Host: e.Host, Port: e.Port, User: e.User, Password: e.Password, Fingerprint: direct.About().Fingerprint, Thumbprint: direct.About().Thumbprint}
 	if n, err := snap.Node(host); err == nil {
 		req.Datacenter, req.Cluster = n.HostDatacenter, n.HostCluster
 	}

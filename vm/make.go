@@ -26,7 +26,7 @@ const DefaultDisk = "4G"
 // see Allocator.
 func (m *Manager) Make(ctx context.Context, snap *nodedb.Snapshot, nodes []*nodedb.Node, req MakeRequest, emit Emit) {
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
-		guests, found := look(ctx, hv, guests, false, emit)
+		guests, found := look(ctx, hv, guests, Query{}, emit)
 		mk := &maker{m: m, snap: snap, hv: hv, req: req, hosts: map[string]*site{}}
 		for _, g := range guests {
 			if _, ok := found[g.Name]; ok {

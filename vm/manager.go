@@ -234,12 +234,13 @@ func fail(guests []*Guest, emit Emit, err error) {
 // look finds the guests on their hypervisor in one pass. A guest that is not
 // there has no entry; one that is there twice is reported and left out of
 // rest.
-func look(ctx context.Context, hv Hypervisor, guests []*Guest, detail bool, emit Emit) (rest []*Guest, found map[string]VM) {
+func look(ctx context.Context, hv Hypervisor, guests []*Guest, q Query, emit Emit) (rest []*Guest, found map[string]VM) {
 	names := make([]string, len(guests))
 	for i, g := range guests {
 		names[i] = g.Name
 	}
-	vms, err := hv.VMs(ctx, Query{Names: names, Detail: detail})
+	q.Names = names
+	vms, err := hv.VMs(ctx, q)
 	if err != nil {
 		fail(guests, emit, err)
 		return nil, nil

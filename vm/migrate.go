@@ -99,7 +99,7 @@ func (m *Manager) migrateBy(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 		return Result{}, ErrUnsupported
 	}
 	var missing error
-	_, found := look(ctx, hv, []*Guest{g}, true, func(r Result) { missing = r.Err })
+	_, found := look(ctx, hv, []*Guest{g}, Query{Detail: true}, func(r Result) { missing = r.Err })
 	if missing != nil {
 		return Result{}, missing
 	}

@@ -103,7 +103,7 @@ type step struct {
 }
 
 func (p *power) run(ctx context.Context, guests []*Guest) {
-	guests, found := look(ctx, p.hv, guests, false, p.emit)
+	guests, found := look(ctx, p.hv, guests, Query{Brief: !p.changes()}, p.emit)
 	if p.changes() {
 		p.register(ctx, guests, found)
 	}

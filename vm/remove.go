@@ -17,7 +17,7 @@ type RemoveRequest struct {
 // Remove does rmvm.
 func (m *Manager) Remove(ctx context.Context, snap *nodedb.Snapshot, nodes []*nodedb.Node, req RemoveRequest, emit Emit) {
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
-		guests, found := look(ctx, hv, guests, req.Purge, emit)
+		guests, found := look(ctx, hv, guests, Query{Detail: req.Purge}, emit)
 		var all []VM
 		if req.Purge && len(found) > 0 {
 			var err error

@@ -9,7 +9,7 @@ import (
 // SetBoot does rsetboot for guests.
 func (m *Manager) SetBoot(ctx context.Context, snap *nodedb.Snapshot, nodes []*nodedb.Node, o BootOrder, emit Emit) {
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
-		guests, found := look(ctx, hv, guests, o.Stat, emit)
+		guests, found := look(ctx, hv, guests, Query{Detail: o.Stat}, emit)
 		for _, g := range guests {
 			v, ok := found[g.Name]
 			switch {

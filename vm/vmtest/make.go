@@ -1,0 +1,139 @@
+package vmtest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/simulator/esx"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// CreateVMTask checks the request before vcsim makes the guest.
+func (f *folderObject) CreateVMTask(ctx *simulator.Context, req *types.CreateVM_Task) soap.HasFault {
+	body := &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{}}
+	if fault := f.w.checkNew(ctx, f.Folder, req); fault != nil {
+		body.Res.Returnval = failing(ctx, f.Folder, "createVm", fault)
+		return body
+	}
+	return f.Folder.CreateVMTask(ctx, req)
+}
+
+func (w *World) checkNew(ctx *simulator.Context, f *simulator.Folder, req *types.CreateVM_Task) types.BaseMethodFault {
+	if req.Config.Name == "" || req.Config.Files == nil || req.Config.GuestId == "" {
+		return invalid("configSpec")
+	}
+	if o := ctx.Map.FindByName(req.Config.Name, f.ChildEntity); o != nil && !ctx.Map.IsESX() {
+		return &types.DuplicateName{Name: req.Config.Name, Object: o.Reference()}
+	}
+	c := &checker{ctx: ctx, host: w.hostOf(ctx, req), have: object.VirtualDeviceList(esx.VirtualDevice), keys: map[int32]int32{}}
+	ds, _ := splitPath(req.Config.Files.VmPathName)
+	if c.datastore(ds) == nil {
+		return &types.InvalidDatastorePath{InvalidDatastore: types.InvalidDatastore{Name: ds}, DatastorePath: req.Config.Files.VmPathName}
+	}
+	w.pickFolder(req)
+	return c.check(&req.Config)
+}
+
+// pickFolder names the guest's folder where the request names a datastore
+// alone: by the guest, with a number behind it if there is one already.
+func (w *World) pickFolder(req *types.CreateVM_Task) {
+	ds, file := splitPath(req.Config.Files.VmPathName)
+	if file != "" {
+		return
+	}
+	dir := req.Config.Name
+	for n := 1; ; n++ {
+		if _, err := os.Stat(filepath.Join(w.Dir(ds), dir)); err != nil {
+			break
+		}
+		dir = req.Config.Name + "_" + string(rune('0'+n))
+	}
+	req.Config.Files.VmPathName = "[" + ds + "] " + dir + "/" + req.Config.Name + ".vmx"
+	for _, ch := range req.Config.DeviceChange {
+		d, ok := ch.GetVirtualDeviceConfigSpec().Device.(*types.VirtualDisk)
+		if !ok {
+			continue
+		}
+		b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+		if ok && strings.TrimSpace(b.FileName) == "["+ds+"]" && dir != req.Config.Name {
+			b.FileName = "[" + ds + "] " + dir + "/"
+		}
+	}
+}
+
+func (w *World) hostOf(ctx *simulator.Context, req *types.CreateVM_Task) *simulator.HostSystem {
+	if req.Host != nil {
+		return ctx.Map.Get(*req.Host).(*simulator.HostSystem)
+	}
+	return hostsInOrder(ctx.Map)[0]
+}
+
+// RegisterVMTask makes a guest of what its .vmx says.
+func (f *folderObject) RegisterVMTask(ctx *simulator.Context, req *types.RegisterVM_Task) soap.HasFault {
+	body := &methods.RegisterVM_TaskBody{Res: &types.RegisterVM_TaskResponse{}}
+	text, err := os.ReadFile(f.w.File(req.Path))
+	if err != nil || !strings.HasSuffix(req.Path, ".vmx") {
+		body.Res.Returnval = failing(ctx, f.Folder, "registerVm", &types.NotFound{})
+		return body
+	}
+	cfg := parseVMX(string(text))
+	if req.Name == "" {
+		req.Name = cfg["displayname"]
+	}
+	for _, name := range []string{req.Name + ".nvram", "vmware.log"} { // vcsim wants them there
+		file := filepath.Join(filepath.Dir(f.w.File(req.Path)), name)
+		if _, err := os.Stat(file); err != nil {
+			os.WriteFile(file, nil, 0o600)
+		}
+	}
+	body.Res.Returnval = simulator.CreateTask(f.Folder, "registerVm", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		r := f.Folder.RegisterVMTask(ctx, req).(*methods.RegisterVM_TaskBody)
+		ref, fault := inner(ctx, r.Res.Returnval)
+		if fault != nil {
+			return nil, fault
+		}
+		vm := ctx.Map.Get(ref.(types.ManagedObjectReference)).(*simulator.VirtualMachine)
+		return ref, f.w.become(ctx, vm, cfg, filepath.Dir(req.Path))
+	}).Run(ctx)
+	return body
+}
+
+// become makes a guest what a .vmx says.
+func (w *World) become(ctx *simulator.Context, vm *simulator.VirtualMachine, cfg map[string]string, dir string) types.BaseMethodFault {
+	spec := w.specOf(cfg, dir, vm.Config)
+	x := &vmObject{vm, w}
+	var fault types.BaseMethodFault
+	ctx.WithLock(vm, func() {
+		if fault = x.checker(ctx).check(spec); fault != nil {
+			return
+		}
+		r := vm.ReconfigVMTask(ctx, &types.ReconfigVM_Task{This: vm.Self, Spec: *spec}).(*methods.ReconfigVM_TaskBody)
+		_, fault = inner(ctx, r.Res.Returnval)
+		x.sort(ctx)
+	})
+	return fault
+}
+
+// CopyVirtualDiskTask copies a disk, to a type that hosts have.
+func (d *disks) CopyVirtualDiskTask(ctx *simulator.Context, req *types.CopyVirtualDisk_Task) soap.HasFault {
+	body := &methods.CopyVirtualDisk_TaskBody{Res: &types.CopyVirtualDisk_TaskResponse{}}
+	if s := req.DestSpec; s != nil {
+		switch s.GetVirtualDiskSpec().DiskType {
+		case "thin", "preallocated", "eagerZeroedThick", "thick":
+		default:
+			body.Res.Returnval = failing(ctx, d.VirtualDiskManager, "copyVirtualDisk", invalid("destSpec.diskType"))
+			return body
+		}
+		req.DestSpec = nil // vcsim would rewrite the descriptor without its size
+	}
+	if _, err := os.Stat(d.w.File(req.DestName)); err == nil {
+		body.Res.Returnval = failing(ctx, d.VirtualDiskManager, "copyVirtualDisk", &types.FileAlreadyExists{FileFault: types.FileFault{File: req.DestName}})
+		return body
+	}
+	return d.VirtualDiskManager.CopyVirtualDiskTask(ctx, req)
+}
