@@ -182,12 +182,12 @@ func (l *LAN) Attach(h *Host, ifname string, addrs ...string) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.up(ifname), l.up(port))
+	return errors.Join(h.Up(ifname), l.Up(port))
 }
 
-// up waits until an interface passes packets on: it drops them until the
+// Up waits until an interface passes packets on: it drops them until the
 // kernel has noticed, up to a second later, that its other end is there.
-func (h *Host) up(ifname string) error {
+func (h *Host) Up(ifname string) error {
 	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
 	opts := netlink.LinkSubscribeOptions{Namespace: &h.ns, ListExisting: true}
 	if err := netlink.LinkSubscribeWithOptions(updates, done, opts); err != nil {
