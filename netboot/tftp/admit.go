@@ -166,12 +166,6 @@ func (l *listener) refuse(t *transfer, err error) {
 	l.s.observe(e)
 }
 
-// reply sends one packet outside any transfer.
-func (s *socket) reply(p []byte, local netip.Addr, peer netip.AddrPort) {
-	plain, _ := s.controls(local, 0)
-	s.send(p, plain, peer)
-}
-
 // An mtu is what an interface was like, some time ago.
 type mtu struct {
 	name string

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/pin/tftp/v3/netascii"
 
@@ -15,45 +14,46 @@ import (
 const chunk = 64 << 10
 
 // sendBlocks reads n blocks from number first on and sends them.
-func (t *transfer) sendBlocks(first, n int64) error {
-	size := t.terms.block
-	most := int64(max(1, chunk/(size+header)))
-	p := t.l.s.buffers.get()
-	defer t.l.s.buffers.put(p)
+func (t *transfer) sendBlocks(first, n int64, out *outbox) error {
+	most := int64(max(1, chunk/(t.terms.block+header)))
 	for n > 0 {
 		k := min(n, most)
-		packets, err := t.pack(*p, first, k)
-		if err != nil {
+		if err := t.pack(first, k, out); err != nil {
 			return err
 		}
-		t.sock.sendCut(packets, size+header, t.plain, t.cut, t.peer)
 		first, n = first+k, n-k
 	}
 	return nil
 }
 
-// pack lays n blocks into buf one behind the other, each with its header. They
-// are read in one piece at the far end of buf and moved to their places.
-func (t *transfer) pack(buf []byte, first, n int64) ([]byte, error) {
+// pack lays n blocks one behind the other, each with its header. Several are
+// read in one piece and moved to their places.
+func (t *transfer) pack(first, n int64, out *outbox) error {
 	size := int64(t.terms.block)
 	off := (first - 1) * size
 	want := min(n*size, t.file.Size-off)
+	p := out.room(int(want + n*header))
 	if n == 1 {
-		putHeader(buf, first)
-		return buf[:header+want], t.read(buf[header:header+want], off)
+		putHeader(p, first)
+		if err := t.read(p[header:], off); err != nil {
+			return err
+		}
+		out.add(p, t.to)
+		return nil
 	}
-	raw := buf[int64(len(buf))-want:]
+	raw := out.read[:want]
 	if err := t.read(raw, off); err != nil {
-		return nil, err
+		return err
 	}
 	at := int64(0)
 	for i := range n {
-		putHeader(buf[at:], first+i)
-		k := copy(buf[at+header:at+header+size], raw[:min(size, int64(len(raw)))])
+		putHeader(p[at:], first+i)
+		k := copy(p[at+header:min(at+header+size, int64(len(p)))], raw)
 		raw = raw[k:]
 		at += header + int64(k)
 	}
-	return buf[:at], nil
+	out.add(p[:at], t.to)
+	return nil
 }
 
 func (t *transfer) read(p []byte, off int64) error {
@@ -69,20 +69,6 @@ func (t *transfer) read(p []byte, off int64) error {
 	}
 	return err
 }
-
-// buffers are what pack works in: packets at one end, what was read at the
-// other.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) get() *[]byte {
-	if p, ok := b.pool.Get().(*[]byte); ok {
-		return p
-	}
-	p := make([]byte, 2*chunk)
-	return &p
-}
-
-func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
 
 // readerAt reads r at any place; files and readers of bytes can by themselves.
 func readerAt(r io.ReadSeeker) io.ReaderAt {

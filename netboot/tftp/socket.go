@@ -6,18 +6,19 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
-// Linux's UDP_SEGMENT (udp(7)): one send is cut into packets of a given size.
+// Bounds of a message that the kernel cuts into packets (udp(7)).
 const (
-	solUDP      = 17
-	udpSegment  = 103
 	maxSegments = 64    // UDP_MAX_SEGMENTS
-	maxSend     = 65000 // of one datagram before it is cut
+	maxSend     = 65000 // less than a datagram's limit, whatever the headers
 )
 
 // bufferSize is what we ask the kernel to hold of acknowledgements that have
@@ -27,21 +28,23 @@ const bufferSize = 4 << 20
 // A socket sends for several transfers, each to another client port.
 type socket struct {
 	conn  *net.UDPConn
+	raw   syscall.RawConn
 	v6    bool
 	whole atomic.Bool // the kernel does not cut for us
+	boxes sync.Pool   // of *outbox, for who is not the reader
 
 	mu        sync.RWMutex
 	transfers map[netip.AddrPort]*transfer
 }
 
 func newSocket(conn *net.UDPConn) (*socket, error) {
-	s := &socket{conn: conn, transfers: make(map[netip.AddrPort]*transfer)}
-	_ = conn.SetReadBuffer(bufferSize)
-	_ = conn.SetWriteBuffer(bufferSize)
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
+	s := &socket{conn: conn, raw: raw, transfers: make(map[netip.AddrPort]*transfer)}
+	_ = conn.SetReadBuffer(bufferSize)
+	_ = conn.SetWriteBuffer(bufferSize)
 	var opt error
 	err = raw.Control(func(fd uintptr) { s.v6, opt = wantOrigin(int(fd)) })
 	return s, errors.Join(err, opt)
@@ -50,16 +53,16 @@ func newSocket(conn *net.UDPConn) (*socket, error) {
 // wantOrigin has the kernel tell with each packet which of our addresses it
 // was sent to, so that the answer leaves from it.
 func wantOrigin(fd int) (v6 bool, err error) {
-	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, bufferSize)
-	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUFFORCE, bufferSize)
-	name, err := syscall.Getsockname(fd)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferSize)
+	name, err := unix.Getsockname(fd)
 	if err != nil {
 		return false, err
 	}
-	if _, v6 = name.(*syscall.SockaddrInet6); v6 {
-		return true, syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_RECVPKTINFO, 1)
+	if _, v6 = name.(*unix.SockaddrInet6); v6 {
+		return true, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 	}
-	return false, syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, syscall.IP_PKTINFO, 1)
+	return false, unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 }
 
 // siblings opens the sockets that send, at s's address. There are more than one
@@ -126,16 +129,16 @@ type origin struct {
 // origin reads the control message that wantOrigin asks for.
 func (s *socket) origin(oob []byte) origin {
 	o := origin{local: s.bound()}
-	msgs, err := syscall.ParseSocketControlMessage(oob)
+	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return o
 	}
 	for _, m := range msgs {
 		switch {
-		case m.Header.Level == syscall.IPPROTO_IP && m.Header.Type == syscall.IP_PKTINFO && len(m.Data) >= syscall.SizeofInet4Pktinfo:
+		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
 			o.index = int(binary.NativeEndian.Uint32(m.Data))
 			o.local = netip.AddrFrom4([4]byte(m.Data[4:8])) // ours, even where the packet was a broadcast
-		case m.Header.Level == syscall.IPPROTO_IPV6 && m.Header.Type == syscall.IPV6_PKTINFO && len(m.Data) >= syscall.SizeofInet6Pktinfo:
+		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
 			o.index = int(binary.NativeEndian.Uint32(m.Data[16:]))
 			o.local = netip.AddrFrom16([16]byte(m.Data[:16])).Unmap()
 		}
@@ -147,86 +150,101 @@ func (s *socket) bound() netip.Addr {
 	return s.conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }
 
-// controls builds the control messages with which a client is sent packets:
-// the address they leave from and, in whole, the size they are cut to.
-func (s *socket) controls(local netip.Addr, segment int) (plain, cut []byte) {
+// route is the way to a client in packets of a size: with the address that
+// they leave from, and for the kernel the size that it cuts to.
+func (s *socket) route(local netip.Addr, peer netip.AddrPort, segment int) *route {
+	r := &route{peer: toRaw(peer, s.v6), segment: segment}
 	switch {
 	case !local.IsValid() || local.IsUnspecified():
 	case s.v6:
 		a := local.As16()
-		plain = control(syscall.IPPROTO_IPV6, syscall.IPV6_PKTINFO, append(a[:], 0, 0, 0, 0))
+		r.plain = control(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, append(a[:], 0, 0, 0, 0))
 	case local.Is4():
 		a := local.As4()
-		data := make([]byte, syscall.SizeofInet4Pktinfo)
+		data := make([]byte, unix.SizeofInet4Pktinfo)
 		copy(data[4:], a[:])
-		plain = control(syscall.IPPROTO_IP, syscall.IP_PKTINFO, data)
+		r.plain = control(unix.IPPROTO_IP, unix.IP_PKTINFO, data)
 	}
 	size := binary.NativeEndian.AppendUint16(nil, uint16(segment))
-	return plain, append(append([]byte(nil), plain...), control(solUDP, udpSegment, size)...)
+	r.cut = append(append([]byte(nil), r.plain...), control(unix.SOL_UDP, unix.UDP_SEGMENT, size)...)
+	return r
 }
 
 func control(level, kind int32, data []byte) []byte {
-	b := make([]byte, syscall.CmsgSpace(len(data)))
-	h := (*syscall.Cmsghdr)(unsafe.Pointer(&b[0]))
+	b := make([]byte, unix.CmsgSpace(len(data)))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
 	h.Level, h.Type = level, kind
-	h.SetLen(syscall.CmsgLen(len(data)))
-	copy(b[syscall.CmsgLen(0):], data)
+	h.SetLen(unix.CmsgLen(len(data)))
+	copy(b[unix.CmsgLen(0):], data)
 	return b
 }
 
-// send sends one packet. What the network refuses is lost, like what it loses.
-func (s *socket) send(p, oob []byte, peer netip.AddrPort) {
-	_, _, _ = s.conn.WriteMsgUDPAddrPort(p, oob, peer)
-}
-
-// sendCut sends p as packets of segment bytes, the last perhaps shorter, in as
-// few calls as the kernel allows.
-func (s *socket) sendCut(p []byte, segment int, plain, cut []byte, peer netip.AddrPort) {
-	step := segment * min(maxSegments, max(1, maxSend/segment))
-	for len(p) > 0 {
-		n := min(step, len(p))
-		if n <= segment || s.whole.Load() || !s.sendSegments(p[:n], cut, peer) {
-			s.sendEach(p[:n], segment, plain, peer)
-		}
-		p = p[n:]
-	}
-}
-
-// sendSegments is false if p has to be sent packet by packet: the kernel or the
-// interface cannot cut (EIO, ENOPROTOOPT; for good), or a packet would not
-// fit the path's MTU (EINVAL, EMSGSIZE; this time).
-func (s *socket) sendSegments(p, cut []byte, peer netip.AddrPort) bool {
-	_, _, err := s.conn.WriteMsgUDPAddrPort(p, cut, peer)
+// sendBatch sends messages and returns how many, and why not the next.
+func (s *socket) sendBatch(heads []unix.Mmsghdr) (n int, no unix.Errno) {
+	err := s.raw.Write(func(fd uintptr) bool {
+		var r uintptr
+		r, _, no = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_DONTWAIT, 0, 0)
+		n = int(r)
+		return no != unix.EAGAIN
+	})
 	switch {
-	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ENOPROTOOPT), errors.Is(err, syscall.EOPNOTSUPP):
-		s.whole.Store(true)
-		return false
-	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EMSGSIZE):
-		return false
+	case err != nil:
+		return len(heads), 0 // closed: nothing can be sent any more
+	case no != 0:
+		return 0, no
 	}
-	return true
+	return n, 0
 }
 
-func (s *socket) sendEach(p []byte, segment int, plain []byte, peer netip.AddrPort) {
-	for len(p) > 0 {
-		n := min(segment, len(p))
-		s.send(p[:n], plain, peer)
-		p = p[n:]
+// send sends one packet now.
+func (s *socket) send(p []byte, to *route) {
+	var iov unix.Iovec
+	iov.Base = &p[0]
+	iov.SetLen(len(p))
+	heads := make([]unix.Mmsghdr, 1)
+	h := &heads[0].Hdr
+	h.Iov = &iov
+	h.SetIovlen(1)
+	h.Name = (*byte)(unsafe.Pointer(&to.peer.sa))
+	h.Namelen = to.peer.size
+	if len(to.plain) > 0 {
+		h.Control = &to.plain[0]
+		h.SetControllen(len(to.plain))
 	}
+	_, _ = s.sendBatch(heads)
 }
 
-// transient says whether reading may go on after err: ICMP errors of earlier
-// sends are reported to later reads.
-func transient(err error) bool {
-	var no syscall.Errno
-	if !errors.As(err, &no) {
-		return false
-	}
-	switch no {
-	case syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EMSGSIZE, syscall.ENOBUFS, syscall.EINTR, syscall.EAGAIN:
-		return true
-	}
-	return false
+// reply sends one packet outside any transfer.
+func (s *socket) reply(p []byte, local netip.Addr, peer netip.AddrPort) {
+	s.send(p, s.route(local, peer, len(p)))
 }
 
-func truncated(flags int) bool { return flags&syscall.MSG_TRUNC != 0 }
+// sending calls fn with an outbox and sends what it holds. It is for those who
+// are not the socket's reader, who has his own.
+func (s *socket) sending(fn func(*outbox)) {
+	o, ok := s.boxes.Get().(*outbox)
+	if !ok {
+		o = newOutbox(s)
+	}
+	fn(o)
+	o.flush()
+	s.boxes.Put(o)
+}
+
+func zone(index uint32) string {
+	if ifc, err := net.InterfaceByIndex(int(index)); err == nil {
+		return ifc.Name
+	}
+	return strconv.Itoa(int(index))
+}
+
+func scope(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if ifc, err := net.InterfaceByName(zone); err == nil {
+		return uint32(ifc.Index)
+	}
+	n, _ := strconv.Atoi(zone)
+	return uint32(n)
+}

@@ -55,8 +55,6 @@ type Server struct {
 	MaxBlock  int           // largest blksize agreed to; 0: what fits the interface's MTU
 	MaxWindow int           // largest windowsize agreed to
 
-	buffers buffers
-
 	mu     sync.Mutex                   // guards the rest
 	byPeer map[netip.AddrPort]*transfer // one for each client port
 	byAddr map[netip.Addr]int           // transfers of one address
@@ -106,10 +104,15 @@ func (l *listener) run(cancel func()) error {
 	var readers sync.WaitGroup
 	for _, sock := range l.data {
 		if sock != l.front {
-			readers.Go(func() { _ = l.readAcks(sock) })
+			readers.Go(func() {
+				if err := l.read(sock); err != nil {
+					l.s.log().Error("tftp: a socket that sends is lost", "err", err)
+					cancel()
+				}
+			})
 		}
 	}
-	err := l.readRequests()
+	err := l.read(l.front)
 	cancel()
 	l.close()
 	readers.Wait()
@@ -125,67 +128,51 @@ func (l *listener) close() {
 	}
 }
 
-// readRequests takes what arrives at the port that is asked.
-func (l *listener) readRequests() error {
-	buf, oob := make([]byte, 2048), make([]byte, 128)
+// read takes what arrives at a socket until it is closed: acknowledgements, and
+// requests where it is the one that is asked. The answers to what came at once
+// leave at once.
+func (l *listener) read(sock *socket) error {
+	in, out := newInbox(sock), newOutbox(sock)
 	for {
-		n, oobn, flags, peer, err := l.front.conn.ReadMsgUDPAddrPort(buf, oob)
-		if errors.Is(err, net.ErrClosed) {
+		n, err := in.read()
+		if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil
 		}
-		if err != nil {
-			if l.ctx.Err() == nil && !transient(err) {
-				return fmt.Errorf("tftp: %v", err)
+		if err != nil && !transient(err) {
+			return fmt.Errorf("tftp: %v", err)
+		}
+		for i := range n {
+			p, peer, ok := in.packet(i)
+			if !ok {
+				continue
 			}
-			continue
-		}
-		if n < 4 || truncated(flags) {
-			continue
-		}
-		switch opcode(buf) {
-		case opRRQ, opWRQ:
-			l.request(buf[:n], unmapped(peer), l.front.origin(oob[:oobn]))
-		default:
-			if l.s.SinglePort {
-				l.answer(l.front, buf[:n], unmapped(peer))
+			switch op := opcode(p); {
+			case op == opRRQ || op == opWRQ:
+				if sock == l.front {
+					l.request(p, peer, sock.origin(in.control(i)))
+				}
+			default:
+				l.answer(sock, p, peer, out)
 			}
 		}
-	}
-}
-
-// readAcks takes what arrives at a port that sends.
-func (l *listener) readAcks(sock *socket) error {
-	buf := make([]byte, 2048)
-	for {
-		n, peer, err := sock.conn.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err == nil && n >= 4 {
-			l.answer(sock, buf[:n], unmapped(peer))
-		}
+		out.flush()
 	}
 }
 
 // answer handles an acknowledgement or an error of a transfer's client. What
 // belongs to no transfer gets no answer: RFC 1350 4 would have us send error 5,
 // but it is nearly always a late copy, and answering strangers invites abuse.
-func (l *listener) answer(sock *socket, p []byte, peer netip.AddrPort) {
+func (l *listener) answer(sock *socket, p []byte, peer netip.AddrPort, out *outbox) {
 	t := sock.find(peer)
 	if t == nil {
 		return
 	}
 	switch opcode(p) {
 	case opACK:
-		t.ack(block(p))
+		t.ack(block(p), out)
 	case opERROR:
 		t.abort(p)
 	}
-}
-
-// unmapped spells an IPv4 peer one way, whichever kind of socket heard it.
-func unmapped(peer netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
 }
 
 func (s *Server) log() *slog.Logger {

@@ -32,14 +32,14 @@ type transfer struct {
 	machine netboot.Machine
 	name    string
 
-	mu         sync.Mutex // guards the rest
-	done       bool
-	file       *netboot.File // nil until opened
-	data       io.ReaderAt
-	terms      terms
-	oack       []byte
-	plain, cut []byte // control messages
-	last       int64  // number of the last block
+	mu    sync.Mutex // guards the rest
+	done  bool
+	file  *netboot.File // nil until opened
+	data  io.ReaderAt
+	terms terms
+	oack  []byte
+	to    *route
+	last  int64 // number of the last block
 
 	base, next int64
 	began      time.Time
@@ -65,7 +65,7 @@ func (t *transfer) start(f *netboot.File, agreed terms) {
 	}
 	t.file, t.data, t.terms = f, readerAt(f.Body), agreed
 	t.oack = oackPacket(agreed.agreed)
-	t.plain, t.cut = t.sock.controls(t.machine.Local, agreed.block+header)
+	t.to = t.sock.route(t.machine.Local, t.peer, agreed.block+header)
 	t.last = f.Size/int64(agreed.block) + 1 // a short block ends the file, be it empty
 	t.began = time.Now()
 	t.heard = t.began
@@ -75,7 +75,7 @@ func (t *transfer) start(f *netboot.File, agreed terms) {
 	}
 	t.timer = time.AfterFunc(time.Hour, t.expire)
 	t.armed = t.began.Add(time.Hour)
-	t.send()
+	t.sock.sending(t.send)
 }
 
 // tell reports the start, once. A client that only wants the size never gets
@@ -98,7 +98,7 @@ func (t *transfer) title() string {
 }
 
 // ack takes an acknowledgement of block n, modulo 65536.
-func (t *transfer) ack(n uint16) {
+func (t *transfer) ack(n uint16, out *outbox) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done || t.file == nil {
@@ -110,7 +110,7 @@ func (t *transfer) ack(n uint16) {
 	}
 	now := time.Now()
 	if moved == 0 {
-		t.duplicate(now)
+		t.duplicate(now, out)
 		return
 	}
 	if moved == t.next-t.base && !t.again {
@@ -123,7 +123,7 @@ func (t *transfer) ack(n uint16) {
 		t.end(nil)
 		return
 	}
-	t.send() // where blocks are missing, from the first of them (RFC 7440 4)
+	t.send(out) // where blocks are missing, from the first of them (RFC 7440 4)
 }
 
 // duplicate takes another acknowledgement of what is acknowledged: the first
@@ -131,7 +131,7 @@ func (t *transfer) ack(n uint16) {
 // double every packet from here on (RFC 1123 4.2.3.1), and a client that misses
 // a block says so for each that follows it. What can be an answer to the window
 // that is under way is therefore taken once in a round trip.
-func (t *transfer) duplicate(now time.Time) {
+func (t *transfer) duplicate(now time.Time, out *outbox) {
 	wait := t.rtt.mean
 	if t.terms.window == 1 {
 		wait = t.rtt.rto(0, t.longest())
@@ -140,7 +140,7 @@ func (t *transfer) duplicate(now time.Time) {
 		return
 	}
 	t.again = true
-	t.send()
+	t.send(out)
 }
 
 // repeat answers a copy of the request that began t, and says whether it was
@@ -154,7 +154,7 @@ func (t *transfer) repeat(asked string) bool {
 	if asked == t.asked && (t.file == nil || !t.told || t.oack == nil && t.base == 1) {
 		if t.file != nil && time.Since(t.sent) > leastRTO {
 			t.again = true
-			t.send()
+			t.sock.sending(t.send)
 		}
 		return true
 	}
@@ -205,7 +205,7 @@ func (t *transfer) expire() {
 	}
 	t.tries++
 	t.again = true
-	t.send()
+	t.sock.sending(t.send)
 	t.arm(now, t.due.Sub(now))
 }
 
@@ -229,7 +229,7 @@ func (t *transfer) longest() time.Duration {
 }
 
 // send sends the window that begins at base.
-func (t *transfer) send() {
+func (t *transfer) send(out *outbox) {
 	t.sent = time.Now()
 	wait := t.rtt.rto(t.tries, t.longest())
 	t.due = t.sent.Add(wait)
@@ -238,13 +238,13 @@ func (t *transfer) send() {
 	}
 	if t.base == 0 {
 		t.next = 1
-		t.sock.send(t.oack, t.plain, t.peer)
+		t.sock.send(t.oack, t.to)
 		return
 	}
 	n := min(int64(t.terms.window), t.last-t.base+1)
 	t.next = t.base + n
-	if err := t.sendBlocks(t.base, n); err != nil {
-		t.sock.send(errorPacket(codeOther, "server error"), t.plain, t.peer)
+	if err := t.sendBlocks(t.base, n, out); err != nil {
+		t.sock.send(errorPacket(codeOther, "server error"), t.to)
 		t.l.s.log().Error("tftp: file does not read", "addr", t.machine.Addr, "file", t.title(), "err", err)
 		t.end(fmt.Errorf("%s: %v", t.title(), err))
 	}
