@@ -122,7 +122,8 @@ func (t *table) host(r *reply, q *query, z *Zone) {
 		name = strings.ToLower(h.Alias)
 		own = owner{name: name}
 		if z, _ = t.zone(name); z == nil {
-			return // elsewhere: the asker goes on from here
+			r.outward = name // the asker goes on from here, or we do for it
+			return
 		}
 	}
 }

@@ -140,6 +140,9 @@ func (s *Server) reply(buf, msg []byte, from netip.Addr, limit int, q *query) ([
 	}
 	t := s.now()
 	if t.answer(&r, q) {
+		if r.outward != "" && q.flags&flagRD != 0 && s.mayForward(from) {
+			return nil, later
+		}
 		s.count.answers.Add(1)
 		return r.end(flagAA|s.available(from), limit), replied
 	}

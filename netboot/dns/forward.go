@@ -59,8 +59,8 @@ func (f *forwarder) start(own netip.AddrPort) {
 	f.own = append(f.own, own)
 }
 
-// passOn answers a question that is not ours, from memory or by an upstream.
-// Limit as in reply.
+// passOn answers a question that is not ours, from memory or by an upstream;
+// or one of ours whose alias is of elsewhere. Limit as in reply.
 func (s *Server) passOn(ctx context.Context, raw []byte, limit int) []byte {
 	var ask miekg.Msg
 	if err := ask.Unpack(raw); err != nil || len(ask.Question) != 1 {
@@ -70,13 +70,36 @@ func (s *Server) passOn(ctx context.Context, raw []byte, limit int) []byte {
 	s.count.forwarded.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, forwardFor)
 	defer cancel()
-	got, age, err := s.resolve(ctx, &ask)
+	chain, target := s.aliases(raw)
+	elsewhere := ask.Copy()
+	if target != "" {
+		elsewhere.Question[0].Name = target
+	}
+	got, age, err := s.resolve(ctx, elsewhere)
 	if err != nil {
 		s.count.failed.Add(1)
 		s.log().Debug("dns: not answered", "name", ask.Question[0].Name, "err", err)
 		got, age = failure(), 0
 	}
-	return finish(&ask, got, age, limit)
+	return finish(&ask, chain, got, age, limit)
+}
+
+// aliases are our own records by which a question leads elsewhere, and where.
+func (s *Server) aliases(raw []byte) ([]miekg.RR, string) {
+	var q query
+	if q.parse(raw) != nil {
+		return nil, ""
+	}
+	var r reply
+	r.start(nil, &q)
+	if !s.now().answer(&r, &q) || r.outward == "" {
+		return nil, ""
+	}
+	var m miekg.Msg
+	if err := m.Unpack(r.end(flagAA, maxMessage)); err != nil {
+		return nil, ""
+	}
+	return m.Answer, r.outward + "."
 }
 
 func failure() *miekg.Msg {
@@ -85,20 +108,22 @@ func failure() *miekg.Msg {
 	return m
 }
 
-// finish makes the answer to ask of what an upstream said some time ago.
-func finish(ask, got *miekg.Msg, age uint32, limit int) []byte {
+// finish makes the answer to ask of our own records that led there and of what
+// an upstream said some time ago.
+func finish(ask *miekg.Msg, chain []miekg.RR, got *miekg.Msg, age uint32, limit int) []byte {
 	m := got.Copy()
 	m.Id, m.Opcode, m.Response = ask.Id, ask.Opcode, true
-	m.Authoritative, m.Truncated, m.RecursionAvailable = false, false, true
+	m.Authoritative, m.Truncated, m.RecursionAvailable = len(chain) > 0, false, true // AA is of the name asked for
 	m.RecursionDesired, m.CheckingDisabled = ask.RecursionDesired, ask.CheckingDisabled
 	opt := ask.IsEdns0()
-	m.AuthenticatedData = got.AuthenticatedData && (ask.AuthenticatedData || opt != nil && opt.Do())
+	m.AuthenticatedData = len(chain) == 0 && got.AuthenticatedData && (ask.AuthenticatedData || opt != nil && opt.Do())
 	m.Question = ask.Question // in the asker's own letters
 	for _, section := range [][]miekg.RR{m.Answer, m.Ns, m.Extra} {
 		for _, rr := range section {
 			rr.Header().Ttl -= min(age, rr.Header().Ttl)
 		}
 	}
+	m.Answer = append(chain, m.Answer...)
 	size := miekg.MinMsgSize
 	if opt != nil {
 		size = min(max(int(opt.UDPSize()), size), bestUDP)

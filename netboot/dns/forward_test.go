@@ -121,6 +121,32 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// An alias of ours for a name elsewhere is followed for those whom we serve:
+// their resolvers do not.
+func TestForwardAlias(t *testing.T) {
+	up := newUpstream(t, func(_ string, q *miekg.Msg) *miekg.Msg {
+		return says(q, miekg.RcodeSuccess, q.Question[0].Name+" 300 IN A 192.0.2.1")
+	})
+	_, at := forwarding(t, up.addr)
+	const want = "NOERROR aa | out.cluster.test. 86400 IN CNAME www.example.com.; www.example.com. 300 IN A 192.0.2.1; | |"
+	for _, network := range []string{"udp", "tcp"} {
+		if got := text(exchange(t, network, at, ask("out.cluster.test.", "A"))); got != want {
+			t.Errorf("%s: %s", network, got)
+		}
+	}
+	if got := exchange(t, "udp", at, ask("www.example.com.", "A")); got.Authoritative || len(got.Answer) != 1 {
+		t.Error(text(got))
+	}
+	m := ask("out.cluster.test.", "A")
+	m.RecursionDesired = false
+	if got := text(exchange(t, "udp", at, m)); got != "NOERROR aa | out.cluster.test. 86400 IN CNAME www.example.com.; | |" {
+		t.Error(got)
+	}
+	if n := up.asked.Load(); n != 1 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}
+
 // One that is dead or out of order is passed over for the next, and rests.
 func TestUpstreams(t *testing.T) {
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -329,7 +355,7 @@ func TestLifetime(t *testing.T) {
 // TTLs count down while an answer is remembered.
 func TestAge(t *testing.T) {
 	q := ask("www.example.com.", "A")
-	b := finish(q, says(q, 0, "www.example.com. 60 IN A 192.0.2.1", "www.example.com. 10 IN A 192.0.2.2"), 20, 0)
+	b := finish(q, nil, says(q, 0, "www.example.com. 60 IN A 192.0.2.1", "www.example.com. 10 IN A 192.0.2.2"), 20, 0)
 	m := new(miekg.Msg)
 	if err := m.Unpack(b); err != nil {
 		t.Fatal(err)

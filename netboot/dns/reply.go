@@ -17,6 +17,7 @@ type reply struct {
 	rcode    int
 	an, nsct uint16 // records in the answer and authority sections
 	ar       uint16
+	outward  string // the name elsewhere at which a chain of aliases ends
 }
 
 // start writes the header and the question, if there is one.
