@@ -152,6 +152,25 @@ func TestDirectoryLoop(t *testing.T) {
 	}
 }
 
+// TestDirectoryTwice: a directory in two places would let a small image name
+// 2^n files.
+func TestDirectoryTwice(t *testing.T) {
+	iso := filepath.Join(t.TempDir(), "x.iso")
+	files := []provisiontest.MediaFile{provisiontest.TextFile("one/x", "x"), provisiontest.TextFile("two/y", "y")}
+	if err := provisiontest.WriteISO(iso, provisiontest.ISO{Names: provisiontest.NamesUpper, Files: files}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(iso)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := bytes.LastIndex(b, []byte("\x03ONE")), bytes.LastIndex(b, []byte("\x03TWO"))
+	copy(b[two-30:two-22], b[one-30:one-22])
+	if _, err := New(bytes.NewReader(b), int64(len(b))); err == nil {
+		t.Error("taken")
+	}
+}
+
 // TestUnpackReplacesNothing and leaves when told to.
 func TestUnpackReplacesNothing(t *testing.T) {
 	im := open(t, provisiontest.MakeESXi(t, provisiontest.ESXi{Version: "5.0.0"}))

@@ -122,7 +122,7 @@ func tree(tb testing.TB) string {
 	}
 	for name, target := range map[string]string{
 		"link": "README", "a/b/up": "../../README", "self": ".",
-		"long": strings.Repeat("../x/", 60) + "y", "dangling": "nowhere",
+		"long": "", "dangling": "nowhere",
 	} {
 		if name == "long" {
 			target = "many/" + strings.Repeat("./", 120) + "file-with-a-name-0001.rpm"
@@ -214,12 +214,28 @@ func TestPlainNamesAreFolded(t *testing.T) {
 
 func TestImageIsAnFS(t *testing.T) {
 	dir := tree(t)
-	os.Remove(filepath.Join(dir, "dangling")) // TestFS opens every entry
-	os.Remove(filepath.Join(dir, "self"))
+	for _, link := range []string{"dangling", "self"} { // TestFS opens every entry
+		os.Remove(filepath.Join(dir, link))
+	}
 	iso := filepath.Join(t.TempDir(), "x.iso")
 	run(t, "xorriso", "-as", "mkisofs", "-R", "-o", iso, dir)
 	if err := fstest.TestFS(open(t, iso), "README", "a/b/c/d/e/f/g/h/i/j/k/l/deep.txt", "many/file-with-a-name-0079.rpm"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLongLinkParts go on in the next SL entry. genisoimage writes such ones
+// with wrong lengths.
+func TestLongLinkParts(t *testing.T) {
+	dir := t.TempDir()
+	target := "many/" + strings.Repeat("p", 250) + "/" + strings.Repeat("q", 250)
+	if err := os.Symlink(target, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	iso := filepath.Join(t.TempDir(), "x.iso")
+	run(t, "xorriso", "-as", "mkisofs", "-R", "-o", iso, dir)
+	if got, err := open(t, iso).ReadLink("link"); err != nil || got != target {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
@@ -320,6 +336,7 @@ func TestWhatIsNotAMedium(t *testing.T) {
 		{"empty", nil, "not a readable"},
 		{"text", []byte(strings.Repeat("hello ", 10000)), "not a readable"},
 		{"cut in the files", whole[:len(whole)/2], "cut short"},
+		{"cut in the last file", whole[:len(whole)-3000], "cut short"},
 		{"cut in the index", whole[:18*sector], "cut short"},
 	} {
 		_, err := New(bytes.NewReader(tt.data), int64(len(tt.data)))

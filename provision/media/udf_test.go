@@ -64,3 +64,25 @@ func TestUDFThatIsCut(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestUDFDeletedEntries are passed over (ECMA-167 4/14.4.3).
+func TestUDFDeletedEntries(t *testing.T) {
+	iso := filepath.Join(t.TempDir(), "x.iso")
+	run(t, "genisoimage", "-quiet", "-udf", "-input-charset", "utf-8", "-o", iso, udfTree(t))
+	b, err := os.ReadFile(iso)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte("\x08empty")) // compressed Unicode, 38 bytes into the entry
+	if at < 0 || b[at-38] != 1 || b[at-37] != 1 {
+		t.Fatal("no entry to patch")
+	}
+	b[at-38+18] |= 4
+	im, err := New(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.Stat("empty"); err == nil {
+		t.Error("a deleted file is there")
+	}
+}
