@@ -71,7 +71,8 @@ type Store interface {
 	// Load returns every record and the revision at which that was true.
 	Load(ctx context.Context) ([]Record, int64, error)
 	// Commit makes all changes or none and returns the new revision; when it
-	// returns nil the changes survive a crash.
+	// returns nil the changes survive a crash. The records' own revisions are
+	// newer than all before, and at most the one returned.
 	Commit(ctx context.Context, changes []Change) (int64, error)
 	// Watch calls fn for every commit after revision after, in order, until
 	// ctx is done; a removed record has nil Attrs. ErrCompact: load anew.

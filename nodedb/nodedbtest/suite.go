@@ -204,7 +204,7 @@ func (s *suite) watch() {
 func (s *suite) compact() {
 	r := s.must(put("a", "1", 0))
 	for _, after := range []int64{r + 1000000} {
-		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+		ctx, cancel := context.WithTimeout(s.ctx, 500*time.Millisecond)
 		err := s.store.Watch(ctx, after, func(recs []nodedb.Record, rev int64) {
 			s.Errorf("told of %v at %d", recs, rev)
 		})
@@ -237,27 +237,32 @@ func (s *suite) big() {
 	calls, stop := s.follow(r0)
 	defer stop()
 	rev := s.must(changes...)
-	if m, at := s.load(); len(m) != n || at != rev {
-		s.Fatalf("%d records at %d, want %d at %d", len(m), at, n, rev)
+	before, at := s.load()
+	if len(before) != n || at != rev {
+		s.Fatalf("%d records at %d, want %d at %d", len(before), at, n, rev)
 	}
 	if h := s.next(calls); len(h.recs) != n || h.rev != rev {
 		s.Errorf("Watch told of %d records at %d, want %d at %d at once", len(h.recs), h.rev, n, rev)
 	}
 	for i := range changes {
-		changes[i] = put(fmt.Sprintf("n%05d", i), "2", rev)
+		name := fmt.Sprintf("n%05d", i)
+		changes[i] = put(name, "2", before[name].Rev)
 	}
-	changes[n-1].If = rev - 1
+	changes[n-1].If = r0
 	if _, err := s.store.Commit(s.ctx, changes); !errors.Is(err, nodedb.ErrConflict) {
 		s.Fatalf("%v, want ErrConflict", err)
 	}
 	m, _ := s.load()
 	for name, r := range m {
-		if r.Attrs["t.v"] != "1" || r.Rev != rev {
-			s.Fatalf("%s is %v after a refused commit", name, r)
+		if r.Attrs["t.v"] != "1" || r.Rev != before[name].Rev || r.Rev > rev || r.Rev <= r0 {
+			s.Fatalf("%s is %v after a refused commit, was %v", name, r, before[name])
 		}
 	}
-	changes[n-1].If = rev
+	changes[n-1].If = before[changes[n-1].Name].Rev
 	s.must(changes...)
+	if m, _ := s.load(); len(m) != n || m["n00000"].Attrs["t.v"] != "2" || m["n02999"].Attrs["t.v"] != "2" {
+		s.Errorf("%d records, the first %v, the last %v", len(m), m["n00000"], m["n02999"])
+	}
 }
 
 func (s *suite) reopen() {
