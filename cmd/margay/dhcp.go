@@ -118,7 +118,7 @@ func (d *daemon) others(ctx context.Context) map[string][]dhcp.Foreign {
 
 // serveLink serves one link until ctx is done. While another server gives
 // addresses there it waits, and looks again each minute.
-func (d *daemon) serveLink(ctx context.Context, l *link, found []dhcp.Foreign) error {
+func (d *daemon) serveLink(ctx context.Context, s *dhcp.Server, l *link, found []dhcp.Foreign) error {
 	for len(found) > 0 {
 		d.log.Error("DHCP is not served: another server gives addresses there", "interface", l.Name, "server", found[0].Server, "addr", found[0].Addr)
 		select {
@@ -132,11 +132,15 @@ func (d *daemon) serveLink(ctx context.Context, l *link, found []dhcp.Foreign) e
 		}
 		found = slices.DeleteFunc(found, func(f dhcp.Foreign) bool { return f.Proxy })
 	}
-	return d.dhcpServer().Serve(ctx, l.conn)
+	return s.Serve(ctx, l.conn)
 }
 
 func (d *daemon) dhcpServer() *dhcp.Server {
-	return &dhcp.Server{Planner: d.service, Observer: d.service, Log: d.log}
+	s := &dhcp.Server{Planner: d.service, Observer: d.service, Log: d.log}
+	d.servers.mu.Lock()
+	defer d.servers.mu.Unlock()
+	d.servers.dhcp = append(d.servers.dhcp, s)
+	return s
 }
 
 // foreign is what margay doctor asks: who else gives addresses on an

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -111,6 +112,7 @@ type daemon struct {
 	links     []*link
 	modes     map[string]dhcp.Mode // of DHCP, by interface
 	probeConn *dhcp.Conn           // for relays; for margay probe, on loopback
+	servers   servers
 	tftpConn  net.PacketConn
 	httpL     net.Listener
 	dnsConn   *dns.Conn
@@ -257,7 +259,8 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.service.Run(ctx) })
 	if d.probeConn != nil {
-		g.Go(func() error { return d.dhcpServer().Serve(ctx, d.probeConn) })
+		s := d.dhcpServer()
+		g.Go(func() error { return s.Serve(ctx, d.probeConn) })
 	}
 	if d.advertise {
 		for _, l := range d.links {
@@ -266,25 +269,40 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	}
 	if d.tftpConn != nil {
 		s := &tftp.Server{Opener: d.service, Observer: d.service, Log: d.log}
+		d.servers.tftp = s
 		g.Go(func() error { return s.Serve(ctx, d.tftpConn) })
-	}
-	if d.httpL != nil {
-		s := &httpd.Server{Opener: d.service, Receiver: d.service, Observer: d.service, Log: d.log}
-		g.Go(func() error { return s.Serve(ctx, d.httpL) })
 	}
 	if d.dnsConn != nil {
 		s := d.dnsServer()
+		d.servers.dns = s
 		g.Go(func() error { return s.Serve(ctx, d.dnsConn) })
+	}
+	if d.httpL != nil {
+		s := &httpd.Server{
+			Opener: d.service, Receiver: d.service, Observer: d.service, Log: d.log,
+			Fallback: d.pages(), Prefixes: []string{"boot", "install", "discover", "tftpboot"},
+		}
+		d.servers.http = s
+		g.Go(func() error { return s.Serve(ctx, d.httpL) })
 	}
 	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign}
 	s := &api.Server{Run: deps.Run, Log: d.log}
 	g.Go(func() error { return s.Serve(ctx, d.socketL) })
 	found := d.others(ctx)
 	for _, l := range d.links {
-		g.Go(func() error { return d.serveLink(ctx, l, found[l.Name]) })
+		s := d.dhcpServer()
+		g.Go(func() error { return d.serveLink(ctx, s, l, found[l.Name]) })
 	}
 	d.say(out, found)
 	return g.Wait()
+}
+
+// pages are what HTTP answers to others than machines. All but installs' own
+// files is refused; metrics hold no secret.
+func (d *daemon) pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", api.Metrics(d.samples))
+	return mux
 }
 
 // ports are where the services listen, for commands that play a machine.
