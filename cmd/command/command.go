@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,8 @@ func Names() []string {
 }
 
 // Root is the tree of all commands for one session, which may be nil where
-// only names, flags and help are wanted.
+// only names, flags and help are wanted. An extra command takes the place of
+// the one that has its name.
 func Root(s *Session, extra ...*Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "margay",
@@ -88,7 +90,7 @@ func Root(s *Session, extra ...*Command) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	seen := map[string]bool{}
-	for _, c := range append(commands(), extra...) {
+	for _, c := range merged(commands(), extra) {
 		if !seen[c.Group] && c.Group != "" {
 			seen[c.Group] = true
 			root.AddGroup(&cobra.Group{ID: c.Group, Title: c.Group + ":"})
@@ -97,6 +99,20 @@ func Root(s *Session, extra ...*Command) *cobra.Command {
 	}
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "help-", RunE: root.RunE})
 	return root
+}
+
+// merged are the commands with the extra ones, each in the place of the one of
+// its name or behind all.
+func merged(list, extra []*Command) []*Command {
+	for _, x := range extra {
+		i := slices.IndexFunc(list, func(c *Command) bool { return c.Name == x.Name })
+		if i < 0 {
+			list = append(list, x)
+			continue
+		}
+		list[i] = x
+	}
+	return list
 }
 
 func build(c *Command, s *Session) *cobra.Command {

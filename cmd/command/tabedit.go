@@ -10,12 +10,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
 
 // A Remote runs a command in the daemon and returns its exit status.
 type Remote func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (int, error)
+
+// tabeditCmd stands for Tabedit in the daemon, which runs no editor.
+var tabeditCmd = Tabedit(func(context.Context, []string, io.Reader, io.Writer) (int, error) {
+	return 1, errors.New("tabedit runs where the terminal is: call it through margay")
+}, strings.NewReader(""), io.Discard, io.Discard)
 
 // Tabedit is the tabedit command. It runs in the client, where the editor and
 // the terminal are: the table is dumped, edited and restored through run.

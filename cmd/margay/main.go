@@ -117,13 +117,7 @@ func (c *cli) global(args []string) []string {
 
 // ship runs a command in the daemon.
 func (c *cli) ship(ctx context.Context, args []string) int {
-	req := &api.Request{Args: args, Env: map[string]string{}}
-	req.Dir, _ = os.Getwd()
-	for _, name := range api.EnvNames {
-		if v := c.getenv(name); v != "" {
-			req.Env[name] = v
-		}
-	}
+	req := c.request(args)
 	if f, ok := c.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		req.TTY = true
 		req.Width, _, _ = term.GetSize(int(f.Fd()))
@@ -136,6 +130,24 @@ func (c *cli) ship(ctx context.Context, args []string) int {
 		return c.fail(err)
 	}
 	return code
+}
+
+// remote runs a command in the daemon for one that runs here.
+func (c *cli) remote(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (int, error) {
+	client := &api.Client{Socket: c.socket}
+	return client.Run(ctx, c.request(args), stdin, stdout, c.stderr)
+}
+
+// request is a command as the daemon wants it, without a terminal.
+func (c *cli) request(args []string) *api.Request {
+	req := &api.Request{Args: args, Env: map[string]string{}}
+	req.Dir, _ = os.Getwd()
+	for _, name := range api.EnvNames {
+		if v := c.getenv(name); v != "" {
+			req.Env[name] = v
+		}
+	}
+	return req
 }
 
 // rawMode switches the terminal for commands that want each key, such as
