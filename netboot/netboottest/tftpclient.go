@@ -20,7 +20,11 @@ type TFTPClient struct {
 	Window int           // 0: 1, and the option is not sent
 	Wait   time.Duration // before it says again what it has; 0: 1 s
 	Tries  int           // without a packet, before it gives up; 0: 10
+	Until  time.Time     // when it stops in the middle, with ErrTime; zero: never
 }
+
+// ErrTime says that a fetch was stopped because its time was over.
+var ErrTime = errors.New("time is over")
 
 // Fetch fetches a file from a socket of its own and returns its size and
 // CRC-32 (IEEE). It closes conn.
@@ -98,7 +102,11 @@ func (t *tftpTake) ack() {
 // next waits for a packet of this transfer.
 func (t *tftpTake) next() ([]byte, error) {
 	for range t.Tries {
-		t.conn.SetReadDeadline(time.Now().Add(t.Wait))
+		now := time.Now()
+		if !t.Until.IsZero() && now.After(t.Until) {
+			return nil, ErrTime
+		}
+		t.conn.SetReadDeadline(now.Add(t.Wait))
 		for {
 			n, from, err := t.conn.ReadFromUDPAddrPort(t.buf)
 			if errors.Is(err, os.ErrDeadlineExceeded) {

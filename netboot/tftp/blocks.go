@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/pin/tftp/v3/netascii"
 
@@ -72,10 +73,42 @@ func (t *transfer) read(p []byte, off int64) error {
 
 // readerAt reads r at any place; files and readers of bytes can by themselves.
 func readerAt(r io.ReadSeeker) io.ReaderAt {
-	if at, ok := r.(io.ReaderAt); ok {
+	switch at := r.(type) {
+	case *os.File:
+		return &ahead{file: at}
+	case io.ReaderAt:
 		return at
 	}
 	return seekReader{r}
+}
+
+// aheadSize is what a transfer without a large window reads at a time: a system
+// call for every block would be a third of those it costs.
+const aheadSize = 16 << 10
+
+// An ahead reads a file some blocks ahead. It is used under the lock of its
+// transfer.
+type ahead struct {
+	file *os.File
+	buf  []byte // what was read
+	off  int64  // and where
+}
+
+func (a *ahead) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) >= aheadSize/2 {
+		return a.file.ReadAt(p, off)
+	}
+	if off < a.off || off+int64(len(p)) > a.off+int64(len(a.buf)) {
+		if a.buf == nil {
+			a.buf = make([]byte, aheadSize)
+		}
+		n, err := a.file.ReadAt(a.buf[:aheadSize], off)
+		a.off, a.buf = off, a.buf[:n]
+		if n < len(p) {
+			return copy(p, a.buf), err
+		}
+	}
+	return copy(p, a.buf[off-a.off:]), nil
 }
 
 // A seekReader is used under the lock of its transfer.

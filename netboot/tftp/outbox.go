@@ -1,6 +1,7 @@
 package tftp
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ const outboxSize = 256 << 10
 // (UDP_SEGMENT), where it can.
 type outbox struct {
 	sock  *socket
+	now   time.Time // when what is answered came
 	arena []byte
 	used  int
 	n     int

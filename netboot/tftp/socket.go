@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -226,6 +227,7 @@ func (s *socket) sending(fn func(*outbox)) {
 	if !ok {
 		o = newOutbox(s)
 	}
+	o.now = time.Now()
 	fn(o)
 	o.flush()
 	s.boxes.Put(o)

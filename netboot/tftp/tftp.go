@@ -141,6 +141,7 @@ func (l *listener) read(sock *socket) error {
 		if err != nil && !transient(err) {
 			return fmt.Errorf("tftp: %v", err)
 		}
+		out.now = time.Now()
 		for i := range n {
 			p, peer, ok := in.packet(i)
 			if !ok {

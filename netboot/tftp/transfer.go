@@ -108,7 +108,7 @@ func (t *transfer) ack(n uint16, out *outbox) {
 	if moved > t.next-t.base {
 		return // of a window long gone
 	}
-	now := time.Now()
+	now := out.now
 	if moved == 0 {
 		t.duplicate(now, out)
 		return
@@ -230,7 +230,7 @@ func (t *transfer) longest() time.Duration {
 
 // send sends the window that begins at base.
 func (t *transfer) send(out *outbox) {
-	t.sent = time.Now()
+	t.sent = out.now
 	wait := t.rtt.rto(t.tries, t.longest())
 	t.due = t.sent.Add(wait)
 	if t.due.Before(t.armed) {

@@ -1,0 +1,119 @@
+//go:build bench
+
+package netboottest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"margay/netboot/httpd"
+)
+
+func httpPeers() []peer {
+	return []peer{
+		{name: "margay", mode: "http-server"},
+		{name: "nginx", argv: func(dir string) []string {
+			return []string{"nginx", "-p", dir, "-c", nginxConf(dir, ""), "-e", "stderr"}
+		}},
+		{name: "nginx cache", argv: func(dir string) []string {
+			return []string{"nginx", "-p", dir, "-c", nginxConf(dir, "open_file_cache max=1000; open_file_cache_valid 600;"), "-e", "stderr"}
+		}},
+	}
+}
+
+func nginxConf(dir, more string) string {
+	conf := `daemon off; master_process off; worker_processes 1; user root; pid ` + dir + `/nginx.pid; error_log stderr crit;
+events { worker_connections 4096; }
+http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; ` + more + `
+client_body_temp_path ` + dir + `/t1; proxy_temp_path ` + dir + `/t2; fastcgi_temp_path ` + dir + `/t3; uwsgi_temp_path ` + dir + `/t4; scgi_temp_path ` + dir + `/t5;
+server { listen 80; root ` + dir + `; } }
+`
+	name := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(name, []byte(conf), 0o644); err != nil {
+		panic(err)
+	}
+	return name
+}
+
+func benchServeHTTP(dir string) {
+	l, err := net.Listen("tcp4", ":80")
+	if err == nil {
+		err = (&httpd.Server{Opener: dirFiles(dir), PerAddr: 100000}).Serve(context.Background(), l)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func benchLoadHTTP() {
+	l := loadArgs()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: l.Clients, ReadBufferSize: 256 << 10}}
+	var turn atomic.Int64
+	runLoad(l, func() (int64, error) {
+		name := l.File
+		if name == "" {
+			name = fmt.Sprintf("m%d.v00", turn.Add(1)%benchModules)
+		}
+		r, err := client.Get("http://" + benchAddr + "/" + name)
+		if err != nil {
+			return 0, err
+		}
+		defer r.Body.Close()
+		n, err := io.Copy(io.Discard, r.Body)
+		if err == nil && r.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s", r.Status)
+		}
+		return n, err
+	})
+}
+
+const benchModules = 150
+
+func waitHTTP(t *testing.T, b *lab) {
+	t.Helper()
+	for range 100 {
+		var err error
+		b.client.Do(func() {
+			var c net.Conn
+			if c, err = net.DialTimeout("tcp", benchAddr+":80", time.Second); err == nil {
+				c.Close()
+			}
+		})
+		if err == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("the server does not answer")
+}
+
+func TestBenchHTTP(t *testing.T) {
+	b := newLab(t, nil)
+	benchFiles(t, b)
+	for n := range benchModules {
+		if err := os.WriteFile(filepath.Join(b.dir, fmt.Sprintf("m%d.v00", n)), noise(3<<20), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "boot.cfg"), noise(2500), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	seconds := benchNumber("BENCH_SECONDS", 1)
+	var titles []string
+	var loads []load
+	for _, clients := range []int{1, 16, 64, 128} {
+		titles = append(titles, fmt.Sprintf("modules x %d", clients))
+		loads = append(loads, load{Clients: clients, Seconds: seconds})
+	}
+	titles = append(titles, "boot.cfg x 64")
+	loads = append(loads, load{Clients: 64, Seconds: seconds, File: "boot.cfg"})
+	titles, loads = benchPick(titles, loads)
+	compare(t, b, "http-load", httpPeers(), titles, loads, waitHTTP)
+}
