@@ -1,0 +1,209 @@
+package provision
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"margay/nodedb"
+)
+
+// A Check is one thing that margay doctor looked at.
+type Check struct {
+	Name string // "disk space"
+	OK   bool
+	Text string // what was found
+	Way  string // out, where it is not OK
+}
+
+func good(name, format string, args ...any) Check {
+	return Check{Name: name, OK: true, Text: fmt.Sprintf(format, args...)}
+}
+
+func bad(name, way, format string, args ...any) Check {
+	return Check{Name: name, Text: fmt.Sprintf(format, args...), Way: way}
+}
+
+// Doctor looks at everything that machines need in order to boot, and that
+// can be known without asking the network.
+func (s *Service) Doctor(served []Interface) []Check {
+	snap := s.DB.Snapshot()
+	out := s.checkInterfaces(snap, served)
+	out = append(out, checkCapabilities()...)
+	out = append(out, checkFirewall(), checkClock())
+	out = append(out, s.checkDisk(snap)...)
+	out = append(out, s.checkMedia(snap)...)
+	out = append(out, checkNames(snap)...)
+	return append(out, s.checkNodes(snap)...)
+}
+
+// checkInterfaces compares our interfaces with the networks table.
+func (s *Service) checkInterfaces(snap *nodedb.Snapshot, served []Interface) []Check {
+	var out []Check
+	for _, i := range served {
+		if len(i.Prefixes) == 0 {
+			out = append(out, bad("interface "+i.Name, "give it an address", "it has no IPv4 address"))
+		}
+		for _, p := range i.Prefixes {
+			out = append(out, checkPrefix(snap, i, p))
+		}
+	}
+	return out
+}
+
+func checkPrefix(snap *nodedb.Snapshot, i Interface, p netip.Prefix) Check {
+	name := "interface " + i.Name
+	nw := snap.NetworkOf(p.Addr())
+	switch {
+	case nw == nil:
+		return bad(name, "margay makenetworks", "its address %s is in none of the networks", p)
+	case nw.Prefix.Bits() != p.Bits():
+		return bad(name, "correct the mask of network "+nw.Name+" or of the interface", "its mask is /%d, and that of network %s is /%d", p.Bits(), nw.Name, nw.Prefix.Bits())
+	case nw.MTU > 0 && i.MTU > 0 && nw.MTU > i.MTU:
+		return bad(name, fmt.Sprintf("chdef -t network %s mtu=%d, or raise the interface's", nw.Name, i.MTU), "network %s has mtu %d, and the interface only %d", nw.Name, nw.MTU, i.MTU)
+	}
+	return good(name, "%s, network %s", p, nw.Name)
+}
+
+// checkCapabilities reads what we may do (proc_pid_status(5), capabilities(7)).
+func checkCapabilities() []Check {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return nil
+	}
+	var have uint64
+	for _, line := range strings.Split(string(status), "\n") {
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			have, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+		}
+	}
+	var out []Check
+	for _, c := range []struct {
+		bit  int
+		name string
+		use  string
+	}{{unix.CAP_NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE", "ports below 1024"}, {unix.CAP_NET_RAW, "CAP_NET_RAW", "binding DHCP to interfaces"}} {
+		if have&(1<<c.bit) == 0 {
+			out = append(out, bad("capability "+c.name, "start by packaging/margay.service, or as root", "missing; it is needed for %s", c.use))
+			continue
+		}
+		out = append(out, good("capability "+c.name, "there, for %s", c.use))
+	}
+	return out
+}
+
+// checkFirewall says whether iptables' tables are in use; what they let
+// through only their own tools know.
+func checkFirewall() Check {
+	for _, f := range []string{"/proc/net/ip_tables_names", "/proc/net/nf_tables_names"} {
+		if text, err := os.ReadFile(f); err == nil && strings.Contains(string(text), "filter") {
+			return Check{Name: "firewall", OK: true, Text: "packet filtering is on: let in 67, 69 and 53 (udp), 53 and 80 (tcp), and TFTP's answers"}
+		}
+	}
+	return good("firewall", "none of iptables' filters is loaded")
+}
+
+// checkClock asks the kernel whether its clock is kept in step (adjtimex(2)).
+func checkClock() Check {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	if err == nil && (state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0) {
+		return bad("clock", "run chrony or systemd-timesyncd: hosts take their time from here", "the kernel says that it is not kept in step")
+	}
+	return good("clock", "kept in step")
+}
+
+// lowSpace is what an installer medium may take, in bytes.
+const lowSpace = 2 << 30
+
+func (s *Service) checkDisk(snap *nodedb.Snapshot) []Check {
+	var out []Check
+	for _, d := range []struct{ name, dir string }{{"state", s.State}, {"install trees", s.InstallDir(snap)}} {
+		var st unix.Statfs_t
+		if err := unix.Statfs(d.dir, &st); err != nil {
+			continue // not made yet
+		}
+		free := int64(st.Bavail) * st.Bsize
+		name := "disk space for " + d.name
+		if free < lowSpace {
+			out = append(out, bad(name, "make room, or margay media remove what no node uses", "%.1f GB left in %s", float64(free)/1e9, d.dir))
+			continue
+		}
+		out = append(out, good(name, "%.1f GB left in %s", float64(free)/1e9, d.dir))
+	}
+	return out
+}
+
+// checkMedia looks whether the trees are there; margay media verify compares
+// their files.
+func (s *Service) checkMedia(snap *nodedb.Snapshot) []Check {
+	var out []Check
+	for _, m := range Library(snap) {
+		name := "medium " + m.OS + "/" + m.Arch
+		tree, err := s.tree(snap, m.OS, m.Arch)
+		if err == nil {
+			_, err = tree.Open(".")
+		}
+		if err != nil {
+			out = append(out, bad(name, "run copycds again", "%v", err))
+			continue
+		}
+		out = append(out, good(name, "%s", m.Title))
+	}
+	return out
+}
+
+// checkNames looks whether each node's name and address agree, both ways.
+func checkNames(snap *nodedb.Snapshot) []Check {
+	names := NewNames(snap)
+	if snap.Site("domain") == "" {
+		return []Check{bad("DNS", "chdef -t site domain=...", "the site has no domain, so no name is answered")}
+	}
+	n := 0
+	var wrong []string
+	for x := range names.All() {
+		if x.Alias != "" {
+			continue
+		}
+		n++
+		if back := names.Reverse(x.Addr); !contains(back, x.Name) {
+			wrong = append(wrong, fmt.Sprintf("%s is %s, which is %s", x.Name, x.Addr, strings.Join(back, " ")))
+		}
+	}
+	if len(wrong) > 0 {
+		return []Check{bad("DNS", "give each name an address of its own", "forward and reverse disagree: %s", summary(wrong))}
+	}
+	return []Check{good("DNS", "%d names, forward and reverse agree", n)}
+}
+
+// checkNodes makes the boot files of every node that is set to boot from the
+// network, and names those that could not boot now.
+func (s *Service) checkNodes(snap *nodedb.Snapshot) []Check {
+	var out []Check
+	ready := 0
+	for _, n := range snap.Nodes() {
+		if n.Mode != nodedb.ModeInstall && n.Mode != nodedb.ModeNetboot {
+			continue
+		}
+		a := attempt(snap, n.Name)
+		err := DHCPProblem(snap, n)
+		if err == nil {
+			err = s.rehearse(snap, n, current(snap, n))
+		}
+		switch {
+		case err != nil:
+			out = append(out, bad("node "+n.Name, "correct it, then nodeset it again", "it could not boot now: %v", err))
+		case a == nil:
+			out = append(out, bad("node "+n.Name, "nodeset it again", "currstate says %q, but nodeset was not run for it", n.CurrState))
+		case a.Phase == PhaseFailed:
+			out = append(out, bad("node "+n.Name, "nodeset it again", "held: %s", a.Reason))
+		default:
+			ready++
+		}
+	}
+	return append(out, good("nodes", "%d set to boot from the network can", ready))
+}
