@@ -65,6 +65,7 @@ type Boot struct {
 	Persistent bool   // every boot, not only the next
 	URI        string // for HTTP; empty: what DHCP says
 	Detail     string // the machine's own word where Device is Other
+	Unmarked   Device // what is noted though no override is in effect
 }
 
 // String is the override as rsetboot prints it.
@@ -97,7 +98,7 @@ func SetBoot(ctx context.Context, m Booter, want Boot) (got Boot, notes []string
 			return Boot{}, nil, err
 		}
 		if sameDevice(want, got) {
-			return got, bootNotes(want, got), nil
+			return inEffect(want, got), bootNotes(want, got), nil
 		}
 	}
 	return got, nil, fmt.Errorf("boot device was set to %q %d times and reads back %q: %w", want, bootTries, got, ErrIgnored)
@@ -128,13 +129,25 @@ func sameDevice(want, got Boot) bool {
 	if want.Device == Default {
 		return got.Device == Default || got.Device == NoOverride
 	}
-	return want.Device == got.Device
+	return want.Device == got.Device || got.Device == NoOverride && want.Device == got.Unmarked
+}
+
+// inEffect is got with a device that is noted but not marked as valid taken
+// for set.
+func inEffect(want, got Boot) Boot {
+	if got.Device == NoOverride && want.Device == got.Unmarked {
+		got.Device = want.Device
+	}
+	return got
 }
 
 func bootNotes(want, got Boot) []string {
 	var notes []string
 	if want.Device == Default {
 		return nil
+	}
+	if got.Device != want.Device {
+		return []string{"the machine keeps the device and does not mark it as valid; it may not follow it"}
 	}
 	if want.UEFI && !got.UEFI {
 		notes = append(notes, "the machine did not keep the UEFI flag; it boots the way its firmware is set up")

@@ -40,7 +40,11 @@ func deviceCodes() map[bmc.Device]byte {
 func (c *Controller) Boot(ctx context.Context) (bmc.Boot, error) {
 	var res chassis.GetSystemBootOptionsParamResponse
 	req := &chassis.GetSystemBootOptionsParamRequest{ParamSelector: paramBootFlags}
-	if err := c.s.do(ctx, operator, req, &res); err != nil {
+	err := c.s.do(ctx, operator, req, &res)
+	if codeOf(err) == types.CodeParameterNotSupported {
+		return bmc.Boot{}, unsupported(err)
+	}
+	if err != nil {
 		return bmc.Boot{}, err
 	}
 	return bootOf(res.ParamData), nil
@@ -49,20 +53,27 @@ func (c *Controller) Boot(ctx context.Context) (bmc.Boot, error) {
 // bootOf reads the five bytes of the flags. A machine ignores them unless they
 // are marked valid.
 func bootOf(data []byte) bmc.Boot {
-	if len(data) < 2 || data[0]&flagValid == 0 {
+	if len(data) < 2 {
 		return bmc.Boot{}
 	}
-	b := bmc.Boot{Device: bmc.Other, UEFI: data[0]&flagEFI != 0, Persistent: data[0]&flagPersistent != 0}
-	code := data[1] >> deviceShift & deviceMask
-	for device, c := range deviceCodes() {
-		if c == code {
-			b.Device = device
-		}
+	if data[0]&flagValid == 0 {
+		return bmc.Boot{Unmarked: deviceOf(data[1])}
 	}
+	b := bmc.Boot{Device: deviceOf(data[1]), UEFI: data[0]&flagEFI != 0, Persistent: data[0]&flagPersistent != 0}
 	if b.Device == bmc.Other {
-		b.Detail = types.BootDeviceSelector(code).String()
+		b.Detail = types.BootDeviceSelector(data[1] >> deviceShift & deviceMask).String()
 	}
 	return b
+}
+
+// deviceOf reads data 2.
+func deviceOf(data byte) bmc.Device {
+	for device, code := range deviceCodes() {
+		if code == data>>deviceShift&deviceMask {
+			return device
+		}
+	}
+	return bmc.Other
 }
 
 // WriteBoot sets the boot flags. What goes before them is said by BMCs that

@@ -217,7 +217,7 @@ func (n *negotiation) try(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	a.conn.session.Store(&secured{id: a.id, keys: k})
-	return &session{conn: a.conn, bmcID: a.bmcID, keys: k, privilege: n.privilege, level: types.PrivilegeLevelUser, guid: a.guid}, nil
+	return &session{conn: a.conn, bmcID: a.bmcID, keys: k, privilege: n.privilege, level: types.PrivilegeLevelUser, guid: a.guid, suite: id}, nil
 }
 
 // speak sends one message of the handshake and waits for its answer of a kind,

@@ -269,7 +269,7 @@ func TestBoot(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got, notes, err := bmc.SetBoot(t.Context(), c, tt.set)
-		if err != nil || got.String() != tt.want || got != tt.set || len(notes) != 0 {
+		if err != nil || got.String() != tt.want || got.UEFI != tt.set.UEFI || got.Persistent != tt.set.Persistent || len(notes) != 0 {
 			t.Errorf("set %+v: %+v %q, %v", tt.set, got, notes, err)
 		}
 		if h.Boot() != tt.set {

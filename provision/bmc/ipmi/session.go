@@ -20,6 +20,7 @@ type session struct {
 	keys      *keys
 	privilege types.PrivilegeLevel // what the session may at most
 	guid      [16]byte
+	suite     int
 
 	mu       sync.Mutex // guards what follows, and lets one request out at a time
 	sequence uint32     // of packets

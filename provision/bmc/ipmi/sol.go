@@ -240,10 +240,20 @@ func (x *console) acknowledged(sol types.SOLPayloadPacket) {
 	}
 }
 
+// late says that a packet is a copy of one taken before the last: the network
+// kept it back. Numbers go round from 1 to 15, so half of them are behind.
+func (x *console) late(number byte) bool {
+	behind := (int(x.in) - int(number) + 15) % 15
+	return x.in != 0 && behind > 0 && behind < 8
+}
+
 // received passes on characters and acknowledges them. A repeated packet keeps
 // its number and may have grown (15.11).
 func (x *console) received(sol types.SOLPayloadPacket) {
 	if sol.SequenceNumber == 0 || len(sol.CharacterData) == 0 {
+		return
+	}
+	if x.late(sol.SequenceNumber) {
 		return
 	}
 	fresh := sol.CharacterData
