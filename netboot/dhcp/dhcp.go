@@ -142,7 +142,7 @@ func (s *Server) serve(ctx context.Context, k *sock, x *exchange) {
 		return
 	}
 	m := x.machine(k)
-	if s.unwanted(k, &m) {
+	if s.unwanted(k, x, &m) {
 		s.count.ignored.Add(1)
 		return
 	}
@@ -163,8 +163,8 @@ func (s *Server) serve(ctx context.Context, k *sock, x *exchange) {
 // unwanted says whether a request is for somebody else altogether: a socket
 // that cannot broadcast has no way to a machine without an address, and a
 // proxy has nothing to say to one that boots from its disk.
-func (s *Server) unwanted(k *sock, m *netboot.Machine) bool {
-	if k.relayed && !m.Relay.IsValid() && !m.Addr.IsValid() {
+func (s *Server) unwanted(k *sock, x *exchange, m *netboot.Machine) bool {
+	if k.relayed && x.destination(k, msgAck).Addr() == broadcastAddr {
 		return true
 	}
 	if k.mode != Proxy {

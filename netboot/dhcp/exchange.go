@@ -120,11 +120,16 @@ func (x *exchange) reply(k *sock, m *netboot.Machine, plan *netboot.Plan) (kind 
 	return kind, msg, lost
 }
 
+// destination is where a reply goes from this socket.
 func (x *exchange) destination(k *sock, kind byte) netip.AddrPort {
 	if k.boot && !x.req.giaddr.IsValid() && !x.src.Addr().IsUnspecified() {
 		return x.src
 	}
-	return destination(&x.req, x.src, kind)
+	to := destination(&x.req, x.src, kind)
+	if k.relayed && to.Addr() == broadcastAddr && x.req.ciaddr.IsValid() {
+		return netip.AddrPortFrom(x.req.ciaddr, clientPort) // a NAK, the only way we have
+	}
+	return to
 }
 
 // send sends msg from the address that the client knows us by, out of the

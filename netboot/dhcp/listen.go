@@ -35,7 +35,6 @@ func (m Mode) String() string {
 
 // A Conn is where a Server listens. Close it, or let Serve do so.
 type Conn struct {
-	mode  Mode
 	socks []*sock
 }
 
@@ -56,11 +55,14 @@ type sock struct {
 // 4011 too. It needs CAP_NET_BIND_SERVICE, and shares the port with servers
 // that are bound to other interfaces.
 func ListenInterface(ctx context.Context, ifname string, mode Mode) (*Conn, error) {
+	if mode != Authoritative && mode != Proxy {
+		return nil, fmt.Errorf("DHCP on %s: nothing to listen for in mode %s", ifname, mode)
+	}
 	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %v", ifname, err)
 	}
-	c := &Conn{mode: mode}
+	c := &Conn{}
 	ports := []int{serverPort}
 	if mode == Proxy {
 		ports = append(ports, proxyPort)
@@ -84,7 +86,7 @@ func ListenAddr(ctx context.Context, addr netip.AddrPort) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DHCP on %s: %w", addr, err)
 	}
-	return &Conn{mode: Authoritative, socks: []*sock{{udp: udp, mode: Authoritative, relayed: true}}}, nil
+	return &Conn{socks: []*sock{{udp: udp, mode: Authoritative, relayed: true}}}, nil
 }
 
 // Addr is the first socket's address.

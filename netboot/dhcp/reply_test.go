@@ -84,6 +84,7 @@ func TestVerdict(t *testing.T) {
 		{"renewing, may not", made(t, renewing), "10.1.0.11:68", nak, msgNak, everybody},
 		{"renewing, no address", made(t, renewing), "10.1.0.11:68", noAddr, 0, ""},
 		{"rebinding by relay", made(t, relayed, renewing), "10.2.0.1:67", testPlan, msgAck, relayAt},
+		{"selecting what was not offered, relay", made(t, relayed, dhcpv4.WithBroadcast(false), request54(ours, wrong)), "10.2.0.1:67", testPlan, msgNak, relayAt},
 		{"request for nothing", made(t, dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest)), "0.0.0.0:68", testPlan, 0, ""},
 		{"inform", made(t, informing), "10.1.0.11:68", testPlan, msgAck, client},
 		{"inform without address", made(t, dhcpv4.WithMessageType(dhcpv4.MessageTypeInform)), "10.1.0.12:68", testPlan, msgAck, "10.1.0.12:68"},
@@ -108,8 +109,49 @@ func TestVerdict(t *testing.T) {
 				t.Errorf("%s: gives an address or a lease: %s", tt.name, got.Summary())
 			}
 		}
+		if kind == msgNak && to.Addr() != broadcastAddr && !got.IsBroadcast() {
+			t.Errorf("%s: the relay is not told to broadcast it", tt.name)
+		}
 		if kind == msgNak && (!got.ServerIPAddr.IsUnspecified() || len(got.Options) > 4) {
 			t.Errorf("%s: says more than no: %s", tt.name, got.Summary())
+		}
+	}
+}
+
+// On a socket that cannot broadcast.
+func TestRelayedOnly(t *testing.T) {
+	k := &sock{relayed: true, mode: Authoritative}
+	tests := []struct {
+		name string
+		raw  []byte
+		kind byte
+		want string
+	}{
+		{"relay", made(t, relayed), msgNak, "10.2.0.1:67"},
+		{"renewing", made(t, renewing), msgAck, "10.1.0.11:68"},
+		{"renewing, may not", made(t, renewing), msgNak, "10.1.0.11:68"},
+	}
+	for _, tt := range tests {
+		x := new(exchange)
+		x.n = copy(x.in[:], tt.raw)
+		x.src = netip.MustParseAddrPort("10.1.0.11:68")
+		if err := x.parse(k); err != nil {
+			t.Fatal(err)
+		}
+		if to := x.destination(k, tt.kind); to.String() != tt.want {
+			t.Errorf("%s: to %v, want %s", tt.name, to, tt.want)
+		}
+	}
+}
+
+// Nobody may have us send to ourselves.
+func TestLoopbackRelay(t *testing.T) {
+	x := new(exchange)
+	x.n = copy(x.in[:], made(t, viaRelay))
+	for src, want := range map[string]error{"127.0.0.1:5555": nil, "10.1.0.9:67": errLoopback} {
+		x.src = netip.MustParseAddrPort(src)
+		if err := x.parse(&sock{}); err != want {
+			t.Errorf("from %s: %v, want %v", src, err, want)
 		}
 	}
 }

@@ -316,7 +316,11 @@ func TestCache(t *testing.T) {
 	if _, _, ok := c.get(key, begin.Add(-time.Hour)); ok {
 		t.Error("remembered from the future")
 	}
+	used := question{name: "n", qtype: 3}
 	for i := range cacheSize + 10 {
+		if _, _, ok := c.get(used, begin); i > 3 && !ok {
+			t.Fatalf("what is used was forgotten, with %d entries", i)
+		}
 		c.put(question{name: "n", qtype: uint16(i)}, says(q, miekg.RcodeSuccess, "n. 60 IN A 192.0.2.1"), begin)
 	}
 	if n := c.order.Len(); n != cacheSize || len(c.items) != n {
