@@ -35,13 +35,20 @@ type Lease struct {
 }
 
 // A leaser gives out the addresses of dynamic ranges. What it acknowledges is
-// in the table first; what it only offered is in memory.
+// in the table first; what it only offered is in memory. Every choice costs the
+// same however many leases there are, but when a range is used up.
 type leaser struct {
 	db  *nodedb.DB
 	now func() time.Time
 
-	mu     sync.Mutex
-	offers map[netip.Addr]offer // guarded by mu
+	mu     sync.Mutex // guards all below
+	offers map[netip.Addr]offer
+	owed   map[string]netip.Addr     // offers by MAC
+	had    map[string]netip.Addr     // what each machine last had
+	next   map[netip.Addr]netip.Addr // by a range's first address: where to look for one never used
+	swept  time.Time                 // when offers that ran out were last dropped
+	read   int64                     // revision that had was read at
+	reread time.Time
 }
 
 type offer struct {
@@ -50,7 +57,47 @@ type offer struct {
 }
 
 func newLeaser(db *nodedb.DB, now func() time.Time) *leaser {
-	return &leaser{db: db, now: now, offers: map[netip.Addr]offer{}}
+	return &leaser{db: db, now: now, offers: map[netip.Addr]offer{}, owed: map[string]netip.Addr{}, next: map[netip.Addr]netip.Addr{}}
+}
+
+// sweep drops offers that ran out, once a second at most. The caller holds mu.
+func (l *leaser) sweep(now time.Time) {
+	if now.Sub(l.swept) < time.Second {
+		return
+	}
+	l.swept = now
+	for a, o := range l.offers {
+		if now.After(o.expires) {
+			l.drop(a)
+		}
+	}
+}
+
+// drop forgets an offer. The caller holds mu.
+func (l *leaser) drop(a netip.Addr) {
+	if o, ok := l.offers[a]; ok && l.owed[o.mac] == a {
+		delete(l.owed, o.mac)
+	}
+	delete(l.offers, a)
+}
+
+// hadBefore is the address that a machine last had. Another server may have
+// given it: the table is read again when it has changed, every ten seconds at
+// most. The caller holds mu.
+func (l *leaser) hadBefore(snap *nodedb.Snapshot, mac string, now time.Time) netip.Addr {
+	if a, ok := l.had[mac]; ok {
+		return a
+	}
+	if l.had != nil && (snap.Rev() == l.read || now.Sub(l.reread) < 10*time.Second) {
+		return netip.Addr{}
+	}
+	l.had, l.read, l.reread = map[string]netip.Addr{}, snap.Rev(), now
+	for _, lease := range Leases(snap) {
+		if !lease.Bad {
+			l.had[lease.MAC] = lease.Addr
+		}
+	}
+	return l.had[mac]
 }
 
 func leaseKey(a netip.Addr) nodedb.Key { return nodedb.Key{Kind: kindLease, Name: a.String()} }
@@ -144,51 +191,62 @@ func (l *leaser) give(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Net
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	for a, o := range l.offers {
-		if now.After(o.expires) {
-			delete(l.offers, a)
-		}
-	}
+	l.sweep(now)
 	addr := l.choose(snap, nw, m, now)
 	if !addr.IsValid() {
 		return addr, fmt.Errorf("network %s: its dynamic range is used up; widen dynamicrange: %w", nw.Name, netboot.ErrIgnore)
 	}
-	l.offers[addr] = offer{m.MAC.String(), now.Add(offerTime)}
+	mac := m.MAC.String()
+	l.drop(l.owed[mac])
+	l.offers[addr] = offer{mac, now.Add(offerTime)}
+	l.owed[mac] = addr
 	return addr, nil
 }
 
-// choose prefers the address that the machine had, then the one it asks for,
-// then one never used, then the one longest out of use. The caller holds mu.
+// choose prefers the address that the machine was offered, then the one it had,
+// then the one it asks for, then one never used, then the one longest out of
+// use. The caller holds mu.
 func (l *leaser) choose(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine, now time.Time) netip.Addr {
 	mac := m.MAC.String()
-	for a, o := range l.offers {
-		if o.mac == mac && dynamicIn(nw, a) {
+	for _, a := range []netip.Addr{l.owed[mac], l.hadBefore(snap, mac, now), m.Requested} {
+		if dynamicIn(nw, a) && l.free(snap, a, mac, now) {
+			return a
+		}
+	}
+	for _, r := range nw.DynamicRanges {
+		if a := l.unused(snap, r, mac, now); a.IsValid() {
 			return a
 		}
 	}
 	var stale Lease
 	for _, lease := range Leases(snap) {
-		if !dynamicIn(nw, lease.Addr) || !l.free(snap, lease.Addr, mac, now) {
-			continue
-		}
-		if lease.MAC == mac && !lease.Bad {
-			return lease.Addr
-		}
-		if !stale.Addr.IsValid() || lease.Expires.Before(stale.Expires) {
+		if dynamicIn(nw, lease.Addr) && l.free(snap, lease.Addr, mac, now) && (!stale.Addr.IsValid() || lease.Expires.Before(stale.Expires)) {
 			stale = lease
 		}
 	}
-	if dynamicIn(nw, m.Requested) && l.free(snap, m.Requested, mac, now) {
-		return m.Requested
+	return stale.Addr
+}
+
+// unused is an address of a range that was never leased. It goes on where it
+// found the last one. The caller holds mu.
+func (l *leaser) unused(snap *nodedb.Snapshot, r nodedb.Range, mac string, now time.Time) netip.Addr {
+	start, ok := l.next[r.First]
+	if !ok || !r.Contains(start) {
+		start = r.First
 	}
-	for _, r := range nw.DynamicRanges {
-		for a := r.First; r.Contains(a); a = a.Next() {
-			if _, used := snap.Record(leaseKey(a)); !used && l.free(snap, a, mac, now) {
-				return a
-			}
+	for a := start; ; {
+		if _, used := snap.Record(leaseKey(a)); !used && l.free(snap, a, mac, now) {
+			l.next[r.First] = a.Next()
+			return a
+		}
+		if a = a.Next(); !r.Contains(a) {
+			a = r.First
+		}
+		if a == start {
+			l.next[r.First] = start
+			return netip.Addr{}
 		}
 	}
-	return stale.Addr
 }
 
 // free says whether an address may go to a machine. The caller holds mu.
@@ -251,7 +309,10 @@ func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine
 		return netip.Addr{}, err
 	}
 	l.mu.Lock()
-	delete(l.offers, a) // the table says it now
+	l.drop(a) // the table says it now
+	if l.had != nil {
+		l.had[mac] = a
+	}
 	l.mu.Unlock()
 	return a, nil
 }
@@ -290,7 +351,7 @@ func (l *leaser) decline(ctx context.Context, nw *nodedb.Network, m netboot.Mach
 	}
 	l.mu.Lock()
 	o, offered := l.offers[a]
-	delete(l.offers, a)
+	l.drop(a)
 	l.mu.Unlock()
 	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
 		r, ok := tx.Get(leaseKey(a))

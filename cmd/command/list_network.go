@@ -2,5 +2,5 @@ package command
 
 // networkCommands are listed here in the order of help.
 func networkCommands() []*Command {
-	return []*Command{makedhcpCmd, makednsCmd, makehostsCmd, makenetworksCmd}
+	return []*Command{makedhcpCmd, makednsCmd, makehostsCmd, makenetworksCmd, leasesCmd, releaseCmd}
 }
