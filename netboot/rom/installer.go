@@ -158,7 +158,9 @@ func reports(ks string) []Report {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
 		}
-		assign(vars, line)
+		if assign(vars, line) {
+			continue
+		}
 		for _, at := range callbackURL.FindAllString(substitute(vars, line), -1) {
 			if r := (Report{section, at}); !known(all, r) {
 				all = append(all, r)
@@ -179,14 +181,17 @@ func known(all []Report, r Report) bool {
 
 var (
 	callbackURL = regexp.MustCompile(`https?://[^\s"'` + "`" + `;|&<>()]+/callback/[A-Za-z0-9_.~-]+/[A-Za-z0-9_.~-]+`)
-	assignment  = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=["']?([^"'\s]*)["']?`)
+	assignment  = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=["']?([^"'\s]*)["']?\s*$`)
 	variable    = regexp.MustCompile(`\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?`)
 )
 
-func assign(vars map[string]string, line string) {
-	if m := assignment.FindStringSubmatch(line); m != nil {
+// assign takes a line that does nothing but set a variable.
+func assign(vars map[string]string, line string) bool {
+	m := assignment.FindStringSubmatch(line)
+	if m != nil {
 		vars[m[1]] = substitute(vars, m[2])
 	}
+	return m != nil
 }
 
 func substitute(vars map[string]string, line string) string {
@@ -224,6 +229,8 @@ func overlayReports(data []byte) []Report {
 
 // Tell sends the reports of the named sections, in order: "pre" and "post" as
 // the installer would, then "firstboot" (or "overlay") as the installed host.
+// It tells what a machine does with which all goes well: none that is called
+// failed.
 func (m *Machine) Tell(ctx context.Context, r *Result, tell func(Step), sections ...string) error {
 	c := &httpClient{m: m, ctx: ctx}
 	defer c.close()
@@ -232,7 +239,7 @@ func (m *Machine) Tell(ctx context.Context, r *Result, tell func(Step), sections
 			continue // nothing fails here, and there is nothing further to tell
 		}
 		began := time.Now()
-		if _, err := c.do(request{method: http.MethodPost, url: report.URL, agent: agentInstaller}, io.Discard); err != nil {
+		if _, err := c.do(request{method: http.MethodPost, url: report.URL, agent: agentInstaller, body: "from a played machine"}, io.Discard); err != nil {
 			return fail("report "+report.Name(), err)
 		}
 		if tell != nil {

@@ -155,7 +155,7 @@ func TestReports(t *testing.T) {
 	got := reports("install\n# http://h/callback/t/no\n%pre\nreport=http://h/callback/t/report\nsay http://h/callback/t/installing\n" +
 		"%post --x\nB='http://h/callback/t'\nsay ${B}/installed && say \"$B/installed\"\n%firstboot\nsay http://h/callback/t/booted;\n")
 	want := []Report{
-		{"pre", "http://h/callback/t/report"}, {"pre", "http://h/callback/t/installing"},
+		{"pre", "http://h/callback/t/installing"},
 		{"post", "http://h/callback/t/installed"}, {"firstboot", "http://h/callback/t/booted"},
 	}
 	if !reflect.DeepEqual(got, want) {
