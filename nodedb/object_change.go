@@ -528,6 +528,7 @@ func (e *Editor) Remove(t *Type, name string) error {
 	case t.Name == "node":
 		e.delete(Key{KindNode, name})
 		e.removeKeyed(name)
+		e.removePrivate(name)
 	case t.Name == "group":
 		for _, r := range e.Records(KindNode) {
 			if hasItem(r.Attrs["nodelist.groups"], name) {

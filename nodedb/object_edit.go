@@ -234,10 +234,11 @@ func (e *Editor) addNode(name string) {
 }
 
 // dropNode takes a node's row out of nodelist. Its rows in other tables stay,
-// without a node.
+// without a node; what is kept of it privately goes.
 func (e *Editor) dropNode(name string) {
 	attrs := e.attrs(Key{KindNode, name})
 	e.delete(Key{KindNode, name})
+	e.removePrivate(name)
 	group := e.attrs(Key{KindGroup, name})
 	for column, value := range attrs {
 		if !strings.HasPrefix(column, "nodelist.") {

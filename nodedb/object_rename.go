@@ -28,6 +28,7 @@ func (e *Editor) Rename(t *Type, name, to string) error {
 		e.delete(Key{KindNode, name})
 		e.put(Key{KindNode, to}, attrs)
 		e.renameKeyed(name, to)
+		e.renamePrivate(name, to)
 	case t.Name == "group":
 		e.renameGroup(name, to)
 	default:
