@@ -63,8 +63,9 @@ type Boot struct {
 	TFTP     bool             // the system's own loader loads by TFTP: paths must be the TFTP server's
 	MAC      net.HardwareAddr // the interface that boots
 
-	// State is the configuration that a stateless host last posted of itself
-	// (CallbackURL("state")), a gzip tar; nil if none is kept.
+	// State returns the configuration that a stateless host last posted of
+	// itself (CallbackURL("state")), a gzip tar; nothing if none is kept. It may
+	// be nil.
 	State func() ([]byte, error)
 }
 

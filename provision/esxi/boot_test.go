@@ -115,6 +115,22 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
+// A way is how a machine comes to ESXi's boot loader.
+type way struct {
+	name     string
+	firmware netboot.Firmware
+	http     bool
+	tftp     bool
+	since    Version
+}
+
+var ways = []way{
+	{name: "bios", firmware: netboot.BIOS},
+	{name: "uefi", firmware: netboot.UEFI64, since: Version{5}},
+	{name: "uefi-http", firmware: netboot.UEFI64, http: true, since: Version{7}},
+	{name: "uefi-tftp", firmware: netboot.UEFI64, tftp: true, since: Version{5}},
+}
+
 // TestGolden is every file of every line, firmware and mode.
 func TestGolden(t *testing.T) {
 	for _, v := range lines {
@@ -124,23 +140,68 @@ func TestGolden(t *testing.T) {
 			t.Fatalf("%s: %v", v, err)
 		}
 		for _, mode := range []nodedb.Mode{nodedb.ModeInstall, nodedb.ModeNetboot} {
-			for _, fw := range []netboot.Firmware{netboot.BIOS, netboot.UEFI64} {
-				if fw == netboot.UEFI64 && v == "4.1.0" {
-					continue
-				}
-				b := bootOf(t, tree, rel.OS, mode, fw)
-				for _, name := range family().Files(b) {
-					if strings.HasSuffix(name, ".tgz") {
-						continue
-					}
-					text, err := family().Make(b, name)
-					if err != nil {
-						t.Errorf("%s %s %s %s: %v", v, mode, fw, name, err)
-						continue
-					}
-					golden(t, filepath.Join(rel.OS, string(mode)+"-"+fw.String(), name), text)
+			for _, w := range ways {
+				if ParseVersion(v).Compare(w.since) >= 0 {
+					goldenBoot(t, bootOf(t, tree, rel.OS, mode, w.firmware), w)
 				}
 			}
+		}
+	}
+}
+
+// goldenBoot is every file of one boot. The kickstart is the same whatever the
+// firmware.
+func goldenBoot(t *testing.T, b *provision.Boot, w way) {
+	t.Helper()
+	b.HTTPBoot, b.TFTP = w.http, w.tftp
+	for _, name := range family().Files(b) {
+		text, err := family().Make(b, name)
+		if err != nil {
+			t.Errorf("%s %s %s %s: %v", b.OS, b.Mode, w.name, name, err)
+			continue
+		}
+		switch {
+		case strings.HasSuffix(name, ".tgz"):
+		case name == "ks.cfg":
+			golden(t, filepath.Join(b.OS, name), text)
+		default:
+			golden(t, filepath.Join(b.OS, string(b.Mode)+"-"+w.name, name), text)
+		}
+	}
+}
+
+func TestARM64(t *testing.T) {
+	tree := medium(t, provisiontest.ESXi{Version: "8.0.3", Arch: "aarch64"})
+	b := bootOf(t, tree, "esxi8.0.3", nodedb.ModeInstall, netboot.UEFIARM64)
+	b.Arch, b.TreePath = "aarch64", "install/esxi8.0.3/aarch64"
+	goldenBoot(t, b, way{name: "arm64"})
+	b.Firmware = netboot.UEFI64
+	if _, err := family().Make(b, "script"); err == nil || !strings.Contains(err.Error(), "no boot loader for uefi") {
+		t.Errorf("x64 firmware, arm64 medium: %v", err)
+	}
+}
+
+// TestPrefixOfTheMedium: discs that hold several systems keep each in a
+// directory of its own.
+func TestPrefixOfTheMedium(t *testing.T) {
+	tree := fstest.MapFS{}
+	for name, text := range map[string]string{
+		"boot.cfg":   "kernel=b.b00\nprefix=/ESX8\nkernelopt=runweasel\nmodules=k.b00 --- /other/s.v00\nbuild=8.0.2-0.0.22380479\n",
+		"ESX8/B.B00": "x", "ESX8/K.B00": "x", "other/s.v00": "x", "mboot.c32": "x",
+	} {
+		tree[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	rel, err := family().Recognize(tree)
+	if err != nil || len(rel.Modules) != 3 || rel.Modules[0].Name != "ESX8/B.B00" {
+		t.Fatalf("%+v, %v", rel, err)
+	}
+	text, err := family().Make(bootOf(t, tree, rel.OS, nodedb.ModeInstall, netboot.BIOS), "boot.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word, want := range map[string]string{"kernel=": "kernel=ESX8/B.B00", "modules=": "modules=ESX8/K.B00 --- other/s.v00", "prefix=": "prefix=http://10.1.0.1/install/esxi8.0.2/x86_64"} {
+		if got := lineOf(string(text), word); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

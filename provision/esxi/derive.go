@@ -26,7 +26,11 @@ func (h *host) bootConfig() ([]byte, error) {
 	c.Delete("nobootif") // the host must know which interface booted it
 	c.Set("title", h.title())
 	c.Set("prefix", h.path(h.TreeURL()))
-	for _, name := range h.ownModules() {
+	own, err := h.ownModules()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range own {
 		c.addModule(h.path(h.SecretURL(name)))
 	}
 	if err := c.Check(); err != nil {
@@ -37,14 +41,18 @@ func (h *host) bootConfig() ([]byte, error) {
 
 // ownModules are those of ours behind the medium's: what the host saved, then
 // the overlay, so that the table stands over what a host was told by hand.
-func (h *host) ownModules() []string {
-	switch {
-	case h.Mode != nodedb.ModeNetboot:
-		return nil
-	case h.State != nil:
-		return []string{stateName, overlayName(h.version)}
+func (h *host) ownModules() ([]string, error) {
+	if h.Mode != nodedb.ModeNetboot {
+		return nil, nil
 	}
-	return []string{overlayName(h.version)}
+	state, err := saved(h.Boot)
+	if err != nil {
+		return nil, fmt.Errorf("saved state of %s: %w", h.Node.Name, err)
+	}
+	if len(state) > 0 { // an empty module is one that is missing, to a loader
+		return []string{stateName, overlayName(h.version)}, nil
+	}
+	return []string{overlayName(h.version)}, nil
 }
 
 // path is an address as the loader can use it: loaded by TFTP it knows TFTP

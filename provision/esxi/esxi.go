@@ -40,8 +40,8 @@ func (f *Family) Files(b *provision.Boot) []string {
 	case nodedb.ModeInstall:
 		names = append(names, "ks.cfg")
 	case nodedb.ModeNetboot:
-		if b.State != nil {
-			names = append(names, stateName)
+		if state, err := saved(b); err != nil || len(state) > 0 {
+			names = append(names, stateName) // Make says what is wrong with it
 		}
 		names = append(names, overlayName(v))
 	}
@@ -65,7 +65,7 @@ func (f *Family) Make(b *provision.Boot, name string) ([]byte, error) {
 	case "ks.cfg":
 		return f.kickstart(h)
 	case stateName:
-		return b.State()
+		return saved(b)
 	}
 	return f.overlay(h)
 }
@@ -73,6 +73,15 @@ func (f *Family) Make(b *provision.Boot, name string) ([]byte, error) {
 // stateName is what ESXi restores its configuration from, if a module is
 // called so.
 const stateName = "state.tgz"
+
+// saved is what the host saved of itself, nothing if it has not. ESXi 4 saves
+// in another form, which is not read.
+func saved(b *provision.Boot) ([]byte, error) {
+	if b.State == nil || !version(b).AtLeast(5) {
+		return nil, nil
+	}
+	return b.State()
+}
 
 // Modules implements provision.Family.
 func (f *Family) Modules(b *provision.Boot) ([]provision.Module, error) {

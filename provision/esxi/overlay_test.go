@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -213,9 +214,18 @@ func TestSavedStateComesBack(t *testing.T) {
 	if got, err := family().Make(b, "state.tgz"); err != nil || string(got) != "saved" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	b.State = nil
-	if _, err := family().Make(b, "state.tgz"); err == nil {
-		t.Error("a state that is not there")
+	for _, none := range []func() ([]byte, error){nil, func() ([]byte, error) { return nil, nil }} {
+		b.State = none
+		if _, err := family().Make(b, "state.tgz"); err == nil {
+			t.Error("a state that is not there")
+		}
+		if text, err := family().Make(b, "boot.cfg"); err != nil || strings.Contains(string(text), "state.tgz") {
+			t.Errorf("boot.cfg asks for a state that is not there (%v)", err)
+		}
+	}
+	b.State = func() ([]byte, error) { return nil, errors.New("disk is gone") }
+	if _, err := family().Make(b, "boot.cfg"); err == nil || !strings.Contains(err.Error(), "disk is gone") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -115,7 +115,11 @@ func (h *host) line4() (string, error) {
 	for _, m := range c.Modules() {
 		items = append(items, url(m.Path))
 	}
-	for _, name := range h.ownModules() {
+	own, err := h.ownModules()
+	if err != nil {
+		return "", err
+	}
+	for _, name := range own {
 		items = append(items, h.SecretURL(name))
 	}
 	return strings.Join(items, " --- "), nil

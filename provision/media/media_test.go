@@ -145,6 +145,8 @@ func TestRockRidgeAsXorrisoAndGenisoimageWriteIt(t *testing.T) {
 		{"xorriso", "xorriso", []string{"-as", "mkisofs", "-R"}},
 		{"xorriso with Joliet", "xorriso", []string{"-as", "mkisofs", "-R", "-J", "-joliet-long"}},
 		{"xorriso level 3", "xorriso", []string{"-as", "mkisofs", "-R", "-iso-level", "3"}},
+		{"xorriso hybrid", "xorriso", []string{"-as", "mkisofs", "-R", "-partition_offset", "16"}},
+		{"xorriso level 4", "xorriso", []string{"-as", "mkisofs", "-R", "-iso-level", "4", "-hfsplus"}},
 		{"genisoimage", "genisoimage", []string{"-quiet", "-R", "-D"}},
 		{"genisoimage relocated", "genisoimage", []string{"-quiet", "-R", "-J", "-joliet-long"}},
 		{"genisoimage with UDF", "genisoimage", []string{"-quiet", "-R", "-udf"}},
