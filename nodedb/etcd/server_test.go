@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -46,9 +47,13 @@ func start(t testing.TB, n int, args ...string) *cluster {
 		c.members = append(c.members, m)
 		initial = append(initial, fmt.Sprintf("m%d=http://%s", i, m.peer))
 	}
+	scheme := "http://"
+	if slices.Contains(args, "--cert-file") {
+		scheme = "https://"
+	}
 	for i, m := range c.members {
 		m.args = append([]string{path, "--name", fmt.Sprint("m", i), "--data-dir", filepath.Join(t.TempDir(), "data"),
-			"--listen-client-urls", "http://" + m.client, "--advertise-client-urls", "http://" + m.client,
+			"--listen-client-urls", scheme + m.client, "--advertise-client-urls", scheme + m.client,
 			"--listen-peer-urls", "http://" + m.peer, "--initial-advertise-peer-urls", "http://" + m.peer,
 			"--initial-cluster", strings.Join(initial, ","), "--logger", "zap", "--log-level", "error"}, args...)
 		m.run(t)
@@ -58,8 +63,18 @@ func start(t testing.TB, n int, args ...string) *cluster {
 			m.kill()
 		}
 	})
-	c.ready()
-	return c
+	if scheme == "http://" {
+		c.ready()
+		return c
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", c.members[0].client); err == nil {
+			conn.Close()
+			return c
+		}
+	}
+	t.Fatalf("etcd does not come up:\n%s", c.members[0].log)
+	return nil
 }
 
 // freePort is a port of loopback that was free a moment ago.

@@ -26,6 +26,7 @@ import (
 // A Store is a nodedb.Store in etcd.
 type Store struct {
 	c    *clientv3.Client
+	cfg  Config
 	name string // of the endpoints, for errors
 	keys keys
 
@@ -66,11 +67,15 @@ const (
 
 // Open connects to etcd; it fails if none of the endpoints answers.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{cfg: cfg, name: "etcd at " + strings.Join(cfg.Endpoints, ","), keys: makeKeys(cfg.Prefix)}
+	if err := probe(cfg); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
 	quiet, err := logutil.CreateDefaultZapLogger(5) // the level of what ends the program: nothing
 	if err != nil {
 		return nil, err
 	}
-	c, err := clientv3.New(clientv3.Config{
+	s.c, err = clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		Username:             cfg.Username,
 		Password:             cfg.Password,
@@ -80,7 +85,6 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		DialKeepAliveTimeout: keepAlive,
 		Logger:               quiet,
 	})
-	s := &Store{name: "etcd at " + strings.Join(cfg.Endpoints, ","), keys: makeKeys(cfg.Prefix), c: c}
 	if err != nil {
 		return nil, s.explain(err)
 	}
@@ -123,7 +127,10 @@ func (s *Store) explain(err error) error {
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return nodedb.ErrCompact
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s does not answer: %w", s.name, err)
+		if why := probe(s.cfg); why != nil {
+			return fmt.Errorf("%s does not answer: %w (%v)", s.name, err, why)
+		}
+		return fmt.Errorf("%s does not answer in time: %w", s.name, err)
 	}
 	return fmt.Errorf("%s: %w", s.name, err)
 }
