@@ -149,7 +149,7 @@ func (db *DB) try(ctx context.Context, fn func(*Tx) error) error {
 	if err != nil || len(changes) == 0 {
 		return err
 	}
-	rev, err := db.store.Commit(ctx, changes)
+	rev, err := db.store.Commit(ctx, append(changes, entry(ctx, tx.snap, changes)...))
 	if errors.Is(err, ErrConflict) {
 		if err := db.wait(ctx, tx.snap.rev+1); err != nil {
 			return fmt.Errorf("a record was changed meanwhile, and the change does not arrive: %v", err)

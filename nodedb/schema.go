@@ -86,8 +86,12 @@ func ColumnByName(name string) (t *Table, c *Column, ok bool) {
 }
 
 // IsSecret reports whether "table.column" holds passwords or keys. For the
-// passwd table's rows that is the password column.
+// passwd table's rows that is the password column. What the history says of
+// them is secret too.
 func IsSecret(name string) bool {
+	if name == HistorySealed {
+		return true
+	}
 	_, c, ok := ColumnByName(name)
 	return ok && c.Secret
 }
