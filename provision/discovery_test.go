@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -185,5 +186,32 @@ func TestDiscoverScript(t *testing.T) {
 	s.written(t)
 	if n := s.DB.Snapshot().NodeByMAC(m.MAC); n == nil || n.Name != "byserial" {
 		t.Errorf("known by its serial number: %v", n)
+	}
+}
+
+// TestAddressInUse: an address of the range that somebody holds without a
+// lease is not given away.
+func TestAddressInUse(t *testing.T) {
+	s, _ := newService(t)
+	dynamicNet(t, s)
+	held := netip.MustParseAddr("10.1.0.100")
+	asked := map[netip.Addr]int{}
+	s.Config.InUse = func(_ context.Context, ifname string, a netip.Addr) bool {
+		asked[a]++
+		return a == held
+	}
+	m := stranger(1, netboot.AskDiscover)
+	m.Interface = "eth0"
+	for range 2 {
+		p, err := s.Plan(t.Context(), m)
+		if err != nil || p.Addr.Addr() != netip.MustParseAddr("10.1.0.101") {
+			t.Fatalf("%+v %v, want 10.1.0.101", p, err)
+		}
+	}
+	if asked[held] != 1 || asked[netip.MustParseAddr("10.1.0.101")] != 1 {
+		t.Errorf("asked for %v, want each once", asked)
+	}
+	if l := Leases(s.DB.Snapshot()); len(l) != 1 || !l[0].Bad || l[0].Addr != held {
+		t.Errorf("leases %+v, want the held address left alone", l)
 	}
 }

@@ -54,6 +54,35 @@ type leaser struct {
 type offer struct {
 	mac     string
 	expires time.Time
+	asked   bool // the network was asked whether it is in use
+}
+
+// knows says whether an address needs no asking for: the machine had it, or it
+// was asked for when it was offered before.
+func (l *leaser) knows(m netboot.Machine, a netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.had[m.MAC.String()] == a || l.offers[a].asked
+}
+
+func (l *leaser) asked(m netboot.Machine, a netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o, ok := l.offers[a]; ok {
+		o.asked = true
+		l.offers[a] = o
+	}
+}
+
+// avoid leaves an address alone for a while.
+func (l *leaser) avoid(ctx context.Context, m netboot.Machine, a netip.Addr) error {
+	l.mu.Lock()
+	l.drop(a)
+	l.mu.Unlock()
+	return l.db.Update(ctx, func(tx *nodedb.Tx) error {
+		tx.Put(leaseKey(a), Lease{Expires: l.now().Add(quarantine), Bad: true}.attrs())
+		return nil
+	})
 }
 
 func newLeaser(db *nodedb.DB, now func() time.Time) *leaser {
@@ -137,6 +166,13 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 	if nw == nil || len(nw.DynamicRanges) == 0 || len(m.MAC) == 0 {
 		return nil, netboot.ErrIgnore
 	}
+	if m.Proxy {
+		return nil, netboot.ErrIgnore // another server gives it an address, and no node is for it
+	}
+	if m.Ask == netboot.AskRequest && m.Server.IsValid() && m.Server != s.serverIn(snap, nw, m) {
+		s.leases.forget(m)
+		return nil, netboot.ErrIgnore // it took another server's offer
+	}
 	switch m.Ask {
 	case netboot.AskRelease:
 		return nil, s.leases.release(ctx, m)
@@ -146,7 +182,7 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 		return nil, netboot.ErrIgnore
 	}
 	p := s.netPlan(snap, nw, s.serverIn(snap, nw, m))
-	addr, err := s.leases.give(ctx, snap, nw, m, p.Lease)
+	addr, err := s.leaseFor(ctx, snap, nw, m, p.Lease)
 	if err != nil {
 		return nil, err
 	}
@@ -161,8 +197,35 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 	return p, nil
 }
 
+// conflictTries is how many addresses are looked at for one that is not in
+// use already.
+const conflictTries = 3
+
+// leaseFor gives a machine an address. One that it did not have before is
+// asked for on the network first: what answers there is left alone for a while.
+func (s *Service) leaseFor(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
+	for try := 1; ; try++ {
+		addr, err := s.leases.give(ctx, snap, nw, m, length)
+		if err != nil || m.Ask != netboot.AskDiscover || s.InUse == nil || m.Interface == "" || m.Relay.IsValid() || try > conflictTries {
+			return addr, err
+		}
+		if s.leases.knows(m, addr) || !s.InUse(ctx, m.Interface, addr) {
+			s.leases.asked(m, addr)
+			return addr, nil
+		}
+		s.Log.Warn("an address of a dynamic range is in use by a machine that has no lease of it; left alone for a while", "addr", addr, "network", nw.Name)
+		if err := s.leases.avoid(ctx, m, addr); err != nil {
+			return netip.Addr{}, err
+		}
+		snap = s.DB.Snapshot()
+	}
+}
+
 // asksIn is the network that a machine asks from.
 func (s *Service) asksIn(snap *nodedb.Snapshot, m netboot.Machine) *nodedb.Network {
+	if m.Link.IsValid() {
+		return snap.NetworkOf(m.Link)
+	}
 	if m.Relay.IsValid() {
 		return snap.NetworkOf(m.Relay)
 	}
@@ -197,8 +260,9 @@ func (l *leaser) give(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Net
 		return addr, fmt.Errorf("network %s: its dynamic range is used up; widen dynamicrange: %w", nw.Name, netboot.ErrIgnore)
 	}
 	mac := m.MAC.String()
+	wasAsked := l.offers[addr].asked && l.offers[addr].mac == mac
 	l.drop(l.owed[mac])
-	l.offers[addr] = offer{mac, now.Add(offerTime)}
+	l.offers[addr] = offer{mac, now.Add(offerTime), wasAsked}
 	l.owed[mac] = addr
 	return addr, nil
 }
@@ -315,6 +379,13 @@ func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine
 	}
 	l.mu.Unlock()
 	return a, nil
+}
+
+// forget drops what a machine was offered.
+func (l *leaser) forget(m netboot.Machine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(l.owed[m.MAC.String()])
 }
 
 // leaseName is the name that a machine gave, if it can be one.

@@ -19,7 +19,7 @@ type Names struct {
 	master netip.Addr // our own address
 
 	once  sync.Once
-	other map[string]other // aliases and further interfaces by name, made when first wanted
+	other map[string]other // by name: aliases, further interfaces, dynamic clients, updates; made when first wanted
 }
 
 type other struct {
@@ -105,6 +105,7 @@ func (n *Names) others() {
 			n.addInterfaces(node, text)
 		}
 	}
+	n.given()
 }
 
 func (n *Names) addAliases(node *nodedb.Node) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"margay/netboot"
 	"margay/nodedb"
 	"margay/nodedb/nodedbtest"
 )
@@ -68,5 +69,60 @@ func TestNames(t *testing.T) {
 	}
 	if _, _, ok := NewNames(db.Snapshot()).Lookup("esx1.cluster.test"); ok {
 		t.Error("a withdrawn name is answered")
+	}
+}
+
+func TestNameUpdates(t *testing.T) {
+	s, _ := newService(t)
+	dynamicNet(t, s)
+	for _, tt := range []struct {
+		name string
+		c    NameChange
+		ok   bool
+	}{
+		{"a new name", NameChange{Name: "www.cluster.test", Type: "A", Value: "10.1.0.50"}, true},
+		{"an alias", NameChange{Name: "web.cluster.test", Type: "CNAME", Value: "www.cluster.test"}, true},
+		{"a node's name", NameChange{Name: "esx1.cluster.test", Type: "A", Value: "10.1.0.50"}, false},
+		{"a node's name, away", NameChange{Name: "esx1.cluster.test", Delete: true}, false},
+		{"a node's address", NameChange{Name: "evil.cluster.test", Type: "A", Value: "10.1.0.11"}, false},
+		{"another's domain", NameChange{Name: "www.example.com", Type: "A", Value: "10.1.0.50"}, false},
+		{"a deeper name", NameChange{Name: "a.b.cluster.test", Type: "A", Value: "10.1.0.50"}, false},
+		{"no address", NameChange{Name: "x.cluster.test", Type: "A", Value: "nonsense"}, false},
+	} {
+		err := s.UpdateNames(t.Context(), []NameChange{tt.c})
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	n := NewNames(s.DB.Snapshot())
+	if a, _, ok := n.Lookup("www.cluster.test"); !ok || a.String() != "10.1.0.50" {
+		t.Errorf("www is %v %v", a, ok)
+	}
+	if _, alias, ok := n.Lookup("web.cluster.test"); !ok || alias != "www.cluster.test" {
+		t.Errorf("web is %q %v", alias, ok)
+	}
+	if err := s.UpdateNames(t.Context(), []NameChange{{Name: "www.cluster.test", Delete: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, ok := NewNames(s.DB.Snapshot()).Lookup("www.cluster.test"); ok {
+		t.Error("www is still there")
+	}
+	// a dynamic client's own name
+	p, _ := s.Plan(t.Context(), stranger(1, netboot.AskDiscover))
+	m := stranger(1, netboot.AskRequest)
+	m.Requested, m.Hostname = p.Addr.Addr(), "laptop"
+	if _, err := s.Plan(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	m = stranger(2, netboot.AskDiscover)
+	p, _ = s.Plan(t.Context(), m)
+	m.Ask, m.Requested, m.Hostname = netboot.AskRequest, p.Addr.Addr(), "esx1"
+	s.Plan(t.Context(), m)
+	n = NewNames(s.DB.Snapshot())
+	if a, _, ok := n.Lookup("laptop.cluster.test"); !ok || a != netip.MustParseAddr("10.1.0.100") {
+		t.Errorf("laptop is %v %v", a, ok)
+	}
+	if a, _, _ := n.Lookup("esx1.cluster.test"); a != netip.MustParseAddr("10.1.0.11") {
+		t.Errorf("a machine that calls itself esx1 took its name: %v", a)
 	}
 }

@@ -79,6 +79,9 @@ func (s *Service) reachable(nw *nodedb.Network, n *nodedb.Node, m netboot.Machin
 	if m.Relay.IsValid() {
 		from = m.Relay
 	}
+	if m.Link.IsValid() {
+		from = m.Link
+	}
 	if !from.IsValid() || nw.Prefix.Contains(from) || s.plays(m, n.Name) {
 		return nil
 	}

@@ -30,6 +30,9 @@ type Config struct {
 	TFTPPort int    // 69, but in tests
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
+	// InUse asks a network whether an address is taken already, before it is
+	// given to a machine; nil: not asked.
+	InUse func(ctx context.Context, ifname string, addr netip.Addr) bool
 	// Local lists our own interfaces' addresses with their masks.
 	Local func() []netip.Prefix
 }

@@ -143,6 +143,18 @@ func (d *daemon) dhcpServer() *dhcp.Server {
 	return s
 }
 
+// arpWait is how long a network is given to say that an address is taken.
+const arpWait = 300 * time.Millisecond
+
+// inUse asks a network whether an address is taken.
+func (d *daemon) inUse(ctx context.Context, ifname string, addr netip.Addr) bool {
+	mac, err := dhcp.InUse(ctx, ifname, addr, arpWait)
+	if err != nil {
+		d.log.Debug("asking whether an address is in use", "addr", addr, "err", err)
+	}
+	return mac != nil
+}
+
 // foreign is what margay doctor asks: who else gives addresses on an
 // interface.
 func foreign(ctx context.Context, ifname string) ([]command.ForeignDHCP, error) {

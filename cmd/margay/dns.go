@@ -2,6 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"encoding/base64"
+	"errors"
 	"iter"
 	"net"
 	"net/netip"
@@ -18,7 +21,35 @@ import (
 // dnsServer answers for the names of the newest snapshot.
 func (d *daemon) dnsServer() *dns.Server {
 	z := &zones{db: d.db, own: d.dnsConn.Addr().Port()}
-	return &dns.Server{Names: z.current, Policy: z.policy, Log: d.log}
+	return &dns.Server{Names: z.current, Policy: z.policy, Updater: updater{d.service}, Log: d.log}
+}
+
+// notifyDNS tells the secondaries whenever the table has changed.
+func (d *daemon) notifyDNS(ctx context.Context, s *dns.Server) error {
+	changed := make(chan struct{}, 1)
+	cancel := d.db.Subscribe(func(*nodedb.Snapshot) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer cancel()
+	return s.Notify(ctx, changed)
+}
+
+// An updater makes changes that others send by DNS updates.
+type updater struct{ *provision.Service }
+
+func (u updater) Update(ctx context.Context, _, _ string, changes []dns.Change) error {
+	var out []provision.NameChange
+	for _, c := range changes {
+		out = append(out, provision.NameChange{Delete: c.Delete, Name: c.Name, Type: c.Type, Value: c.Value})
+	}
+	err := u.UpdateNames(ctx, out)
+	if errors.Is(err, provision.ErrNameTaken) {
+		return dns.ErrRefused
+	}
+	return err
 }
 
 // zones makes dns.Names and dns.Policy of snapshots, each once.
@@ -37,7 +68,12 @@ func (z *zones) refresh() (*names, *dns.Policy) {
 	defer z.mu.Unlock()
 	if z.last == nil || z.last.Snapshot() != snap {
 		z.last = &names{Names: provision.NewNames(snap)}
-		z.rules = &dns.Policy{Upstreams: upstreams(snap, z.own)}
+		z.rules = &dns.Policy{
+			Upstreams:   upstreams(snap, z.own),
+			Secondaries: addrPorts(snap.Site("dnssecondaries"), 0),
+			Clients:     prefixes(snap.Site("dnsclients")),
+			Keys:        keys(snap),
+		}
 	}
 	return z.last, z.rules
 }
@@ -104,27 +140,60 @@ func host(addr netip.Addr, alias string) dns.Host {
 	return dns.Host{Addrs: []netip.Addr{addr}}
 }
 
+// keys are the TSIG keys that may update names: passwd rows of key tsig, the
+// key's name as username, its secret in base64 as password, its algorithm as
+// cryptmethod.
+func keys(snap *nodedb.Snapshot) map[string]dns.Key {
+	out := map[string]dns.Key{}
+	for _, r := range snap.Records(nodedb.KindPasswd) {
+		table, name, _ := strings.Cut(r.Name, nodedb.KeySep)
+		secret, err := base64.StdEncoding.DecodeString(r.Attrs["passwd.password"])
+		if table == "tsig" && err == nil && len(secret) > 0 {
+			out[strings.ToLower(name)] = dns.Key{Algorithm: r.Attrs["passwd.cryptmethod"], Secret: secret}
+		}
+	}
+	return out
+}
+
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == ';' })
+}
+
+// addrPorts reads addresses, each with its port or the one given.
+func addrPorts(list string, port uint16) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, w := range words(list) {
+		if ap, err := netip.ParseAddrPort(w); err == nil {
+			out = append(out, ap)
+		} else if a, err := netip.ParseAddr(w); err == nil {
+			out = append(out, netip.AddrPortFrom(a, port))
+		}
+	}
+	return out
+}
+
+func prefixes(list string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, w := range words(list) {
+		if p, err := netip.ParsePrefix(w); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // upstreams are site.forwarders, or else the host's own resolvers. Ourselves
 // are left out: that would be a loop.
 func upstreams(snap *nodedb.Snapshot, own uint16) []netip.AddrPort {
-	words := strings.FieldsFunc(snap.Site("forwarders"), func(r rune) bool { return r == ',' || r == ' ' || r == ';' })
-	if len(words) == 0 {
-		words = resolvers("/etc/resolv.conf")
+	list := snap.Site("forwarders")
+	if list == "" {
+		list = strings.Join(resolvers("/etc/resolv.conf"), ",")
 	}
 	var out []netip.AddrPort
-	for _, w := range words {
-		up, err := netip.ParseAddrPort(w)
-		if err != nil {
-			a, err := netip.ParseAddr(w)
-			if err != nil {
-				continue
-			}
-			up = netip.AddrPortFrom(a, 53)
+	for _, up := range addrPorts(list, 53) {
+		if up.Port() != own || !isOurs(up.Addr()) {
+			out = append(out, up)
 		}
-		if up.Port() == own && isOurs(up.Addr()) {
-			continue
-		}
-		out = append(out, up)
 	}
 	return out
 }

@@ -212,6 +212,7 @@ func (d *daemon) wire() {
 		TFTPPort: packetPort(d.tftpConn),
 		Log:      d.log,
 		Local:    d.local,
+		InUse:    d.inUse,
 	})
 	d.service.CleanPartial()
 }
@@ -276,6 +277,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 		s := d.dnsServer()
 		d.servers.dns = s
 		g.Go(func() error { return s.Serve(ctx, d.dnsConn) })
+		g.Go(func() error { return d.notifyDNS(ctx, s) })
 	}
 	if d.httpL != nil {
 		s := &httpd.Server{
