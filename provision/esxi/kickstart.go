@@ -55,8 +55,10 @@ type KickstartData struct {
 	NFS       []nfsStore // each with Name, Host, Path
 	FirstBoot bool       // %firstboot will run: no Secure Boot
 
-	// Attr is any of the node's values: {{call .Attr "nodepos.rack"}}.
-	Attr func(column string) string
+	// Attr is any other of the node's values: {{call .Attr "nodepos.rack"}}; and
+	// Site one of the site's. Neither shows secrets.
+	Attr func(column string) (string, error)
+	Site func(key string) string
 }
 
 // A FindDisk is a disk that %pre is to find, in the words of esxcli.
@@ -133,6 +135,9 @@ func (f *Family) callbacks(d *KickstartData) ([]byte, error) {
 // <profile>.tmpl.
 func (f *Family) kickstartTemplate(h *host) (*templates.Template, error) {
 	if h.Image != nil && h.Image.Template != "" {
+		if path.Ext(h.Image.Template) != ".tmpl" { // whoever may change an image may not read any file by it
+			return nil, fmt.Errorf("template %s of osimage %s: not a .tmpl file: %w", h.Image.Template, h.Image.Name, nodedb.ErrInvalid)
+		}
 		return f.templates.Find(h.Image.Template, path.Join("esxi", h.Image.Template))
 	}
 	if strings.ContainsAny(h.Profile, `/\`) || h.Profile == "" {
@@ -171,7 +176,8 @@ func (h *host) kickstartData() (*KickstartData, error) {
 		Report: h.CallbackURL("report"), Failed: h.CallbackURL("failed"), Save: h.CallbackURL("state"),
 		Hostname: s.hostname, Domain: s.search, Stateless: h.Mode == nodedb.ModeNetboot, SSH: s.ssh, Shell: s.shell, Keys: s.keys,
 		NTP: s.ntp, DNS: s.dns, Syslog: s.syslog,
-		Datastore: s.datastore, Switches: s.switches, NFS: s.nfs, FirstBoot: s.first, Attr: h.Node.Attr,
+		Datastore: s.datastore, Switches: s.switches, NFS: s.nfs, FirstBoot: s.first,
+		Attr: h.attr, Site: h.Snap.Site,
 	}
 	d.address(s.network)
 	if h.version.AtLeast(9) {
@@ -231,6 +237,14 @@ func (h *host) vmfsOptions() ([]string, error) {
 		return []string{"--novmfsondisk"}, nil
 	}
 	return []string{"--preservevmfs"}, nil
+}
+
+// attr is a value of the node's that may stand in a file.
+func (h *host) attr(column string) (string, error) {
+	if nodedb.IsSecret(column) {
+		return "", fmt.Errorf("%s is a secret, which no file may show", column)
+	}
+	return h.Node.Attr(column), nil
 }
 
 // address fills in how the management interface is set up.

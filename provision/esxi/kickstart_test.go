@@ -277,6 +277,10 @@ func TestTemplateSearch(t *testing.T) {
 	check("base.tmpl")
 	b.Image = &nodedb.Image{Template: "base.x86_64.tmpl"}
 	check("base.x86_64.tmpl")
+	b.Image = &nodedb.Image{Name: "i", Template: "/etc/shadow"}
+	if _, err := f.Make(b, "ks.cfg"); err == nil || !strings.Contains(err.Error(), "not a .tmpl file") {
+		t.Errorf("got %v", err)
+	}
 	b.Image, b.Profile = nil, "nosuch"
 	if _, err := f.Make(b, "ks.cfg"); err == nil || !strings.Contains(err.Error(), "esxi/nosuch.esxi8.0.2.x86_64.tmpl") {
 		t.Errorf("got %v, want the names that were looked for", err)
@@ -296,5 +300,24 @@ func TestTemplateThatTheInstallerRefuses(t *testing.T) {
 	_, err := New(templates.New(dir)).Make(install(t, "8.0.2"), "ks.cfg")
 	if err == nil || !strings.Contains(err.Error(), "base.tmpl makes a kickstart that ESXi 8.0.2 refuses") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTemplatesShowNoSecrets(t *testing.T) {
+	dir := t.TempDir()
+	os.MkdirAll(filepath.Join(dir, "esxi"), 0o755)
+	for text, want := range map[string]string{
+		`{{call .Attr "nodepos.rack"}} {{call .Site "domain"}}`: "",
+		`{{call .Attr "ipmi.password"}}`:                        "ipmi.password is a secret",
+		`{{.Nonsense}}`:                                         "base.tmpl:2",
+	} {
+		os.WriteFile(filepath.Join(dir, "esxi", "base.tmpl"), []byte("vmaccepteula\n# "+text+"\nrootpw --iscrypted {{.Password}}\ninstall --firstdisk\nreboot\n"), 0o644)
+		out, err := New(templates.New(dir)).Make(install(t, "8.0.2", "nodepos.rack=r7", "ipmi.password=hidden"), "ks.cfg")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || strings.Contains(string(out), "hidden") {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+		if want == "" && !strings.Contains(string(out), "# r7 cluster.example\n") {
+			t.Errorf("got %s", out)
+		}
 	}
 }
