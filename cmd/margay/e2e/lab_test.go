@@ -63,7 +63,7 @@ func shortDir(t *testing.T) string {
 func (l *lab) serve(t *testing.T, dir string) {
 	t.Helper()
 	cmd := exec.Command(l.margay, "serve", "--verbose", "--state", filepath.Join(dir, "state"),
-		"--interface", "eth0", "--templates", filepath.Join(dir, "templates"), "--socket", l.socket)
+		"--interface", "eth0", "--no-ipv6-router", "--templates", filepath.Join(dir, "templates"), "--socket", l.socket)
 	cmd.Stdout, cmd.Stderr = l.log, l.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := l.server.Start(cmd); err != nil {
