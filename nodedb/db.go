@@ -64,8 +64,12 @@ func (db *DB) follow(ctx context.Context, b *builder) {
 	wait := minWait
 	for ctx.Err() == nil {
 		err := db.store.Watch(ctx, b.snap.rev, func(recs []Record, rev int64) {
-			db.publish(b.apply(recs, rev))
 			wait = minWait
+			if len(recs) == 0 {
+				db.fail(nil)
+				return
+			}
+			db.publish(b.apply(recs, rev))
 		})
 		if errors.Is(err, ErrCompact) {
 			err = db.reload(ctx, b)
@@ -111,6 +115,7 @@ func (db *DB) publish(s *Snapshot) {
 	}
 }
 
+// fail notes why the store is not being followed.
 func (db *DB) fail(err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

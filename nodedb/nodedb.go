@@ -75,7 +75,8 @@ type Store interface {
 	// newer than all before, and at most the one returned.
 	Commit(ctx context.Context, changes []Change) (int64, error)
 	// Watch calls fn for every commit after revision after, in order, until
-	// ctx is done; a removed record has nil Attrs. ErrCompact: load anew.
+	// ctx is done; a removed record has nil Attrs. A call without records says
+	// only that the store is being followed. ErrCompact: load anew.
 	Watch(ctx context.Context, after int64, fn func([]Record, int64)) error
 	Close() error
 }

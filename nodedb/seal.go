@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 )
 
 // sealMark begins every sealed value.
@@ -35,6 +36,16 @@ type sealed struct {
 	Store
 	gcm    cipher.AEAD
 	secret func(string) bool
+	asked  sync.Map // column: what secret said; every value is asked for, of few columns
+}
+
+func (s *sealed) isSecret(column string) bool {
+	if v, ok := s.asked.Load(column); ok {
+		return v.(bool)
+	}
+	v := s.secret(column)
+	s.asked.Store(column, v)
+	return v
 }
 
 // bound is what a sealed value belongs to.
@@ -122,7 +133,7 @@ func (s *sealed) openAll(recs []Record) ([]Record, error) {
 func (s *sealed) convert(attrs map[string]string, fn func(column, v string) string) map[string]string {
 	var out map[string]string
 	for column, v := range attrs {
-		if v == "" || !s.secret(column) {
+		if v == "" || !s.isSecret(column) {
 			continue
 		}
 		if out == nil {

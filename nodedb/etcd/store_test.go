@@ -232,7 +232,11 @@ func TestCompaction(t *testing.T) {
 	if _, err := c.client().Compact(ctx, rev); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Watch(ctx, rev-5, func([]nodedb.Record, int64) { t.Error("told of what is compacted") })
+	err := s.Watch(ctx, rev-5, func(recs []nodedb.Record, _ int64) {
+		if len(recs) > 0 {
+			t.Error("told of what is compacted")
+		}
+	})
 	if !errors.Is(err, nodedb.ErrCompact) {
 		t.Errorf("Watch: %v, want ErrCompact", err)
 	}
@@ -258,6 +262,12 @@ func TestEtcdGoneAndBack(t *testing.T) {
 	if got := value(a, "x"); got != "before" {
 		t.Errorf("x is %q while etcd is gone", got)
 	}
+	for end := time.Now().Add(time.Minute); a.Err() == nil && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err := a.Err(); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("while etcd is gone the table says %v", err)
+	}
 	if _, err := etcd.Open(ctx, cfg); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("Open while etcd is gone: %v", err)
 	}
@@ -275,6 +285,9 @@ func TestEtcdGoneAndBack(t *testing.T) {
 	until(t, a, "what was written after", func() bool { return value(a, "x") == "after4" })
 	if err := set(ctx, a, "x", "again"); err != nil {
 		t.Error(err)
+	}
+	if err := a.Err(); err != nil {
+		t.Errorf("with etcd back the table says %v", err)
 	}
 }
 

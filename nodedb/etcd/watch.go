@@ -4,39 +4,72 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"margay/nodedb"
 )
 
-// Watch calls fn for every commit after the given revision. When etcd has lost
-// its leader, or is away, it ends with an error; when it has forgotten the
-// revision, with ErrCompact.
+// Watch calls fn for every commit after the given revision, and once without
+// records when it has begun to follow. When etcd has lost its leader, or is
+// away, it ends with an error; when it has forgotten the revision, with
+// ErrCompact.
 func (s *Store) Watch(ctx context.Context, after int64, fn func([]nodedb.Record, int64)) error {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
+	caller := ctx
+	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(s.ctx, func() { cancel(errClosed) })()
+	go s.listen(ctx, cancel)
 	w := &watcher{s: s, ctx: ctx, fn: fn}
 	prefix := strings.TrimSuffix(s.keys.batch, "batch")
-	for r := range s.c.Watch(ctx, prefix+"b", clientv3.WithRange(prefix+"s"), clientv3.WithRev(after+1)) {
+	for r := range s.c.Watch(ctx, prefix+"b", clientv3.WithRange(prefix+"s"), clientv3.WithRev(after+1), clientv3.WithCreatedNotify()) {
 		if ctx.Err() != nil {
 			break
 		}
 		if err := r.Err(); err != nil {
 			return s.explain(err)
 		}
+		if r.Created {
+			fn(nil, after)
+		}
 		if err := w.response(r.Events); err != nil {
 			return err
 		}
 	}
-	if s.ctx.Err() != nil {
-		return errors.New("the table is closed")
-	}
-	if ctx.Err() != nil {
+	if caller.Err() != nil {
 		return nil
 	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	return s.explain(errors.New("the watch was closed"))
+}
+
+var errClosed = errors.New("the table is closed")
+
+// listenEvery is how often a watch makes sure that etcd is there.
+const listenEvery = 5 * time.Second
+
+// listen ends a watch when etcd is away. The client's own watch would wait for
+// it without a word.
+func (s *Store) listen(ctx context.Context, end context.CancelCauseFunc) {
+	tick := time.NewTicker(listenEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		call, cancel := context.WithTimeout(ctx, listenEvery)
+		_, err := s.c.Get(call, s.keys.format)
+		cancel()
+		if err != nil {
+			end(s.explain(err))
+			return
+		}
+	}
 }
 
 // A watcher makes commits of events.
