@@ -120,6 +120,7 @@ func TestSettingsThatAreWrong(t *testing.T) {
 		{"esxi.mediasize=huge", "not one of min"},
 		{"nodehm.serialport=9", "not 0 to 3"},
 		{"nodehm.serialport=0 nodehm.serialspeed=fast", "not a number"},
+		{"bootparams.addkcmdline=x=#NODEATTRIB:ipmi:password#", "would show a secret"},
 		{"prodkey.key=XYZ", "not a licence key"},
 		{"esxi.keyboard=a\nrootpw x", "control character"},
 	} {
@@ -155,6 +156,16 @@ func TestKernelOptions(t *testing.T) {
 	script, err := family().Make(b, "script")
 	if err != nil || !strings.Contains(string(script), "bootx64.efi -e -S 2 -s 57600 -c http://") {
 		t.Errorf("script: %v\n%s", err, script)
+	}
+}
+
+func TestKernelOptionsOfESXi4(t *testing.T) {
+	for option, want := range map[string]string{"a=b": "", "a=${x}": "cannot stand", "&&": "cannot stand", "a---b": "cannot stand"} {
+		b := bootOf(t, treeOf(t, "4.1.0"), "esxi4.1", nodedb.ModeInstall, netboot.BIOS, "bootparams.addkcmdline="+option)
+		_, err := family().Make(b, "script")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", option, err, want)
+		}
 	}
 }
 

@@ -106,8 +106,8 @@ func (h *host) line4() (string, error) {
 		options = append(options[:i], options[i+1:]...)
 	}
 	for _, o := range options {
-		if strings.ContainsAny(o, "${}") || o == "&&" || o == "||" {
-			return "", fmt.Errorf("kernel option %q cannot stand in an iPXE script", o)
+		if strings.ContainsAny(o, "${}") || o == "&&" || o == "||" || strings.Contains(o, "---") {
+			return "", fmt.Errorf("kernel option %q cannot stand in an iPXE script and ESXi 4's boot line; change addkcmdline: %w", o, nodedb.ErrInvalid)
 		}
 	}
 	options = append(options, "BOOTIF=01-${netX/mac:hexhyp}") // the interface that loaded the script

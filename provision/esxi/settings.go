@@ -281,7 +281,12 @@ func (r *reader) extra() []string {
 	for i, o := range out {
 		out[i] = nodeAttrib.ReplaceAllStringFunc(o, func(m string) string {
 			part := strings.Split(strings.Trim(m, "#"), ":")
-			return r.b.Node.Attr(part[1] + "." + part[2])
+			column := part[1] + "." + part[2]
+			if nodedb.IsSecret(column) {
+				r.fail("addkcmdline", fmt.Errorf("%s would show a secret", m))
+				return ""
+			}
+			return r.b.Node.Attr(column)
 		})
 	}
 	return out
