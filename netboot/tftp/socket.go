@@ -184,7 +184,7 @@ func control(level, kind int32, data []byte) []byte {
 func (s *socket) sendBatch(heads []unix.Mmsghdr) (n int, no unix.Errno) {
 	err := s.raw.Write(func(fd uintptr) bool {
 		var r uintptr
-		r, _, no = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_DONTWAIT, 0, 0)
+		r, _, no = unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_DONTWAIT, 0, 0)
 		n = int(r)
 		return no != unix.EAGAIN
 	})
