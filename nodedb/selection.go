@@ -144,14 +144,7 @@ func nicReader(get func(*slot) string, nic string) func(*slot) string {
 	if nic == "" {
 		return get
 	}
-	return func(s *slot) string {
-		for item := range strings.SplitSeq(get(s), ",") {
-			if v, ok := strings.CutPrefix(item, nic[1:]+"!"); ok {
-				return v
-			}
-		}
-		return ""
-	}
+	return func(s *slot) string { return nicOf(get(s), nic[1:]) }
 }
 
 // group returns the nodes of a group; ok is false if there is none of that

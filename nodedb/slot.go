@@ -125,7 +125,26 @@ func (s *slot) value(column string) (string, error) {
 	if v == "" || s.set == nil {
 		return v, nil
 	}
+	if strings.HasPrefix(column, "nics.") && strings.Contains(v, "!") {
+		return s.nics(v)
+	}
 	return s.set.env.exprs.eval(v, s.rec.Name)
+}
+
+// nics returns a list of interfaces with the value of each worked out; one
+// that comes to nothing is left out.
+func (s *slot) nics(list string) (string, error) {
+	var out []string
+	for _, nic := range parseNICs(list) {
+		v, err := s.set.env.exprs.eval(nic.value, s.rec.Name)
+		if err != nil {
+			return "", err
+		}
+		if v != "" {
+			out = append(out, nic.name+"!"+v)
+		}
+	}
+	return strings.Join(out, ","), nil
 }
 
 // source names the group that a node's value of a column comes from: "" if it

@@ -80,6 +80,26 @@ func TestInheritance(t *testing.T) {
 	}
 }
 
+func TestNICValues(t *testing.T) {
+	db := nodedbtest.New(t,
+		nodedbtest.Node("n7", "g", "nics.nicaliases=eth0!alias7"),
+		nodedbtest.Group("g", `nics.nicips=eth0!10.0.0.1|10.0.0.2,eth1!|n(\d)|(ipadd(10,1,0,0,$1,0,0))|,eth2!|x|y|`, `nics.nichostnamesuffixes=eth0!-ib,eth1!/\z/-e1/`, "nics.nictypes=eth0!|(|x|"))
+	n := node(t, db.Snapshot(), "n7")
+	for column, want := range map[string]string{
+		"nics.nicips":              "eth0!10.0.0.1|10.0.0.2,eth1!10.1.0.7",
+		"nics.nichostnamesuffixes": "eth0!-ib,eth1!n7-e1",
+		"nics.nicaliases":          "eth0!alias7",
+		"nics.nictypes":            "",
+	} {
+		if got := n.Attr(column); got != want {
+			t.Errorf("%s is %q, want %q", column, got, want)
+		}
+	}
+	if got, err := db.Snapshot().Expand("nicips.eth1==10.1.0.7"); names(got) != "n7" || err != nil {
+		t.Errorf("selected by an interface's address: %s (%v)", names(got), err)
+	}
+}
+
 func TestNodeFields(t *testing.T) {
 	db := nodedbtest.New(t,
 		nodedbtest.Node("esx1", "esx,all", "nodelist.status=installing", "chain.currstate=install esxi8.0-x86_64-base", "nodetype.os=esxi8.0",
