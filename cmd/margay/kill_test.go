@@ -26,7 +26,7 @@ type server struct {
 	ended chan struct{}
 }
 
-func startServer(t *testing.T, dir string) *server {
+func startServer(t *testing.T, dir string, flags ...string) *server {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -35,6 +35,7 @@ func startServer(t *testing.T, dir string) *server {
 	s := &server{t: t, dir: dir, ended: make(chan struct{})}
 	s.cmd = exec.Command(exe, "serve", "--state", filepath.Join(dir, "state"), "--socket", s.socket(), "--interface", "lo",
 		"--dhcp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--dns", "127.0.0.1:0")
+	s.cmd.Args = append(s.cmd.Args, flags...)
 	s.cmd.Env = append(os.Environ(), runAsMargay+"=1")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log bytes.Buffer

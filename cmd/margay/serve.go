@@ -21,7 +21,6 @@ import (
 	"margay/netboot/loader"
 	"margay/netboot/tftp"
 	"margay/nodedb"
-	"margay/nodedb/bolt"
 	"margay/provision"
 	"margay/provision/api"
 	"margay/provision/esxi"
@@ -32,6 +31,7 @@ import (
 // settings are the flags of serve; all else is in the site table.
 type settings struct {
 	state      string
+	store      string
 	interfaces []string
 	dhcp       string
 	http       string
@@ -47,7 +47,7 @@ func (c *cli) serveCommand() *command.Command {
 	var set settings
 	return &command.Command{
 		Name:  "serve",
-		Usage: "[--state dir] [--interface if]... [--dhcp on|force|off] [--http :80] [--tftp :69] [--dns :53] [--socket path]",
+		Usage: "[--state dir] [--store url] [--interface if]... [--dhcp on|force|off] [--http :80] [--tftp :69] [--dns :53] [--socket path]",
 		Short: "run the daemon: DHCP, TFTP, DNS, HTTP and the commands' socket",
 		Long: `Run the daemon: DHCP, TFTP, DNS and HTTP for the nodes, and the socket that
 commands talk to. Everything it keeps is in the state directory.
@@ -72,6 +72,7 @@ an address in place of "on" it listens there, for relay agents only.`,
 
 func (set *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&set.state, "state", "/var/lib/margay", "directory for table, install trees and keys")
+	f.StringVar(&set.store, "store", "", "etcd://h1:2379,h2:2379/prefix to share the table (default: margay.db in the state directory)")
 	f.StringArrayVar(&set.interfaces, "interface", nil, "interface to serve, with =proxy or =off for DHCP there; may be given again (default: all with an IPv4 address)")
 	f.StringVar(&set.dhcp, "dhcp", "on", "on, force, off, or the address and port to listen on for relays")
 	f.BoolVar(&set.advertise, "no-ipv6-router", false, "tell machines that there is no IPv6 router: iPXE waits 16 seconds less")
@@ -150,29 +151,6 @@ func (d *daemon) open(ctx context.Context) error {
 	}
 	d.wire()
 	return nil
-}
-
-func (d *daemon) openTable(ctx context.Context) error {
-	store, err := bolt.Open(filepath.Join(d.state, "margay.db"))
-	if err != nil {
-		return err
-	}
-	key, err := nodedb.LoadKey(filepath.Join(d.state, "seal.key"))
-	if err != nil {
-		store.Close()
-		return err
-	}
-	sealed := nodedb.Seal(store, key, secretColumn)
-	if d.db, err = nodedb.New(ctx, sealed); err != nil {
-		store.Close()
-	}
-	return err
-}
-
-// secretColumn says which columns are sealed: xCAT's passwords, and the
-// secrets that tokens are made from.
-func secretColumn(column string) bool {
-	return nodedb.IsSecret(column) || column == "attempt.secret"
 }
 
 // listen takes the ports.
