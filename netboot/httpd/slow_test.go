@@ -1,0 +1,102 @@
+package httpd
+
+import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"margay/netboot"
+)
+
+// pipes is a listener whose connections are in memory, so that a test's time
+// passes at once.
+type pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+}
+
+func (l *pipes) Accept() (net.Conn, error) {
+	c, ok := <-l.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l *pipes) Close() error {
+	l.once.Do(func() { close(l.conns) })
+	return nil
+}
+
+func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
+
+func (l *pipes) dial() net.Conn {
+	near, far := net.Pipe()
+	l.conns <- far
+	return near
+}
+
+// A client that sends its request, or takes its answer, too slowly is hung up
+// on; one that is merely slow is not.
+func TestSlowClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{files: map[string][]byte{"boot/x": noise(4 << 20)}}
+		l := &pipes{conns: make(chan net.Conn)}
+		s := &Server{Opener: w, Observer: w, Receiver: w}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Serve(ctx, l) }()
+
+		began := time.Now()
+		c := l.dial() // says nothing
+		if _, err := c.Read(make([]byte, 1)); err == nil || time.Since(began) > 2*headerTime {
+			t.Errorf("no request: %v after %v", err, time.Since(began))
+		}
+
+		began = time.Now()
+		c = l.dial() // asks, takes a little, and stops
+		io.WriteString(c, "GET /boot/x HTTP/1.1\r\nHost: x\r\n\r\n")
+		io.CopyN(io.Discard, c, 1000)
+		time.Sleep(2 * stallTime)
+		e := lastEvent(w)
+		if !e.Done || e.Err == nil || !strings.Contains(e.Err.Error(), "stopped reading") {
+			t.Errorf("stopped: %+v", e)
+		}
+		c.Close()
+
+		began = time.Now()
+		c = l.dial() // takes all, over many minutes
+		io.WriteString(c, "GET /boot/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		for err := error(nil); err == nil; time.Sleep(10 * time.Second) {
+			_, err = io.CopyN(io.Discard, c, 200_000)
+		}
+		if e := lastEvent(w); e.Err != nil || e.Bytes != 4<<20 || time.Since(began) < 3*time.Minute {
+			t.Errorf("slow: %+v after %v", e, time.Since(began))
+		}
+
+		began = time.Now()
+		c = l.dial() // posts a little, and stops
+		io.WriteString(c, "POST /callback/t/state HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+		if _, err := io.Copy(io.Discard, c); time.Since(began) > 3*stallTime {
+			t.Errorf("half a post: %v after %v", err, time.Since(began))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func lastEvent(w *world) netboot.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.events) == 0 {
+		return netboot.Event{}
+	}
+	return w.events[len(w.events)-1]
+}
