@@ -1,7 +1,6 @@
 package rom
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -144,21 +142,20 @@ type exchange struct {
 	ask  ask
 	conn *net.UDPConn
 	xid  dhcpv4.TransactionID
+
+	offer *dhcpv4.DHCPv4 // with an address
+	proxy *dhcpv4.DHCPv4 // with the boot file, if that is another's
 }
 
-// discover returns the first offer that the client takes. Without one, the
-// error says what was wrong with those that came.
+// discover returns the offer that the client takes. Without one, the error says
+// what was wrong with those that came.
 func (x *exchange) discover() (*dhcpv4.DHCPv4, error) {
 	p, err := x.packet(dhcpv4.MessageTypeDiscover)
 	if err != nil {
 		return nil, err
 	}
-	return x.converse(p, func(r *dhcpv4.DHCPv4) error {
-		if r.MessageType() != dhcpv4.MessageTypeOffer {
-			return fmt.Errorf("%s instead of an OFFER", r.MessageType())
-		}
-		return x.checkOffer(r)
-	})
+	_, err = x.converse(p, x.consider)
+	return x.offer, err
 }
 
 // request takes an offer.
@@ -169,22 +166,7 @@ func (x *exchange) request(offer *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 	}
 	p.UpdateOption(dhcpv4.OptRequestedIPAddress(offer.YourIPAddr))
 	p.UpdateOption(dhcpv4.OptServerIdentifier(offer.ServerIdentifier()))
-	return x.converse(p, func(r *dhcpv4.DHCPv4) error {
-		switch r.MessageType() {
-		case dhcpv4.MessageTypeAck:
-		case dhcpv4.MessageTypeNak:
-			return fmt.Errorf("the server offered %s and then refused it: NAK %s", offer.YourIPAddr, r.Message())
-		default:
-			return fmt.Errorf("%s instead of an ACK", r.MessageType())
-		}
-		if !r.YourIPAddr.Equal(offer.YourIPAddr) {
-			return fmt.Errorf("offered %s, but acknowledged %s", offer.YourIPAddr, r.YourIPAddr)
-		}
-		if f, g := bootFile(offer), bootFile(r); f != g {
-			return fmt.Errorf("offered boot file %q, but acknowledged %q", f, g)
-		}
-		return x.checkOffer(r)
-	})
+	return x.converse(p, func(r *dhcpv4.DHCPv4) error { return x.checkAck(offer, r) })
 }
 
 // converse sends p, again and again like firmware though sooner, until an
@@ -302,77 +284,6 @@ func (x *exchange) packet(kind dhcpv4.MessageType) (*dhcpv4.DHCPv4, error) {
 	return p, nil
 }
 
-// sane checks what every answer owes whoever asked.
-func sane(asked, r *dhcpv4.DHCPv4, size int) error {
-	switch {
-	case !bytes.Equal(r.ClientHWAddr, asked.ClientHWAddr):
-		return fmt.Errorf("an answer for %s", r.ClientHWAddr)
-	case size > largestReply-28:
-		return fmt.Errorf("an answer of %d bytes, more than option 57 allows", size)
-	case !r.GatewayIPAddr.Equal(asked.GatewayIPAddr):
-		return fmt.Errorf("giaddr %s came back as %s (RFC 2131 table 3)", asked.GatewayIPAddr, r.GatewayIPAddr)
-	case !bytes.Equal(r.Options.Get(dhcpv4.OptionRelayAgentInformation), asked.Options.Get(dhcpv4.OptionRelayAgentInformation)):
-		return errors.New("option 82 was not echoed as it was sent (RFC 3046 2.2)")
-	}
-	return nil
-}
-
-// checkOffer refuses what the firmware would not take, or would take and then
-// not boot by.
-func (x *exchange) checkOffer(r *dhcpv4.DHCPv4) error {
-	switch {
-	case r.YourIPAddr.IsUnspecified() || r.YourIPAddr.IsMulticast():
-		return errors.New("an answer without an address")
-	case r.ServerIdentifier() == nil:
-		return errors.New("an answer without option 54, server identifier (RFC 2131 table 3)")
-	case r.IPAddressLeaseTime(0) <= 0:
-		return errors.New("an answer without option 51, lease time (RFC 2131 table 3)")
-	case r.SubnetMask() == nil:
-		return errors.New("an answer without option 1, subnet mask")
-	}
-	if !x.ask.file || x.ask.user != "" {
-		return nil
-	}
-	if x.Firmware == UEFIHTTP {
-		return checkHTTP(r)
-	}
-	return x.checkPXE(r)
-}
-
-// checkHTTP: UEFI 2.10, 24.7.3.1.
-func checkHTTP(r *dhcpv4.DHCPv4) error {
-	if !strings.HasPrefix(r.ClassIdentifier(), "HTTPClient") {
-		return errors.New("an offer without option 60 HTTPClient: the firmware would never take it")
-	}
-	if file := bootFile(r); !strings.HasPrefix(file, "http://") && !strings.HasPrefix(file, "https://") {
-		return fmt.Errorf("an offer with boot file %q: the firmware wants a URL", file)
-	}
-	return nil
-}
-
-func (x *exchange) checkPXE(r *dhcpv4.DHCPv4) error {
-	file := bootFile(r)
-	switch {
-	case file == "":
-		return errors.New("an offer without a boot file")
-	case isURL(file):
-		return fmt.Errorf("an offer with boot file %s: a PXE ROM takes no URL", Redact(file))
-	case r.BootFileName == "":
-		return errors.New("an offer with the boot file in option 67 alone: ROMs, and mboot up to 8.0, read the file field")
-	case x.Firmware == UEFI && strings.HasPrefix(r.ClassIdentifier(), "PXEClient") && !r.Options.Has(dhcpv4.OptionVendorSpecificInformation):
-		return errors.New("an offer with option 60 PXEClient but without option 43: the firmware would look for a boot server")
-	}
-	return nil
-}
-
-// bootFile is the file that a client boots: option 67 goes before the field.
-func bootFile(r *dhcpv4.DHCPv4) string {
-	if f := r.BootFileNameOption(); f != "" {
-		return strings.TrimRight(f, "\x00")
-	}
-	return r.BootFileName
-}
-
 // lease reads an ACK.
 func (x *exchange) lease(r *dhcpv4.DHCPv4) (*Lease, error) {
 	ones, bits := r.SubnetMask().Size()
@@ -387,6 +298,12 @@ func (x *exchange) lease(r *dhcpv4.DHCPv4) (*Lease, error) {
 		Domain:   r.DomainName(),
 		File:     bootFile(r),
 		Time:     r.IPAddressLeaseTime(0),
+	}
+	if p := x.proxy; p != nil {
+		l.File, l.Next = bootFile(p), addr(p.ServerIPAddr)
+		if !l.Next.IsValid() || l.Next.IsUnspecified() {
+			l.Next = addr(p.ServerIdentifier())
+		}
 	}
 	if !l.Next.IsValid() || l.Next.IsUnspecified() {
 		l.Next = l.Server

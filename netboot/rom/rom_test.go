@@ -49,6 +49,18 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+func TestBesideAnotherServer(t *testing.T) {
+	for _, fw := range []Firmware{BIOS, UEFI, UEFIHTTP} {
+		w := newWorld(t)
+		esxi(w)
+		w.proxy = true
+		r, err := w.machine(fw).Boot(t.Context(), nil)
+		if err != nil || r.Outcome != ESXi || r.Answer == "" {
+			t.Errorf("%s: %+v, %v", fw, r, err)
+		}
+	}
+}
+
 func TestLocalDisk(t *testing.T) {
 	tests := []struct {
 		fw     Firmware

@@ -32,6 +32,7 @@ type world struct {
 	asked  []string   // "GET /x agent"
 	posted []string
 
+	proxy bool                                          // the boot file comes from a server beside this one
 	boot  func(req *dhcpv4.DHCPv4) string               // the boot file for a request
 	twist func(req, resp *dhcpv4.DHCPv4)                // spoils a reply
 	serve func(http.ResponseWriter, *http.Request) bool // answers instead; true if it did
@@ -112,6 +113,9 @@ func (w *world) listenDHCP() {
 				if resp := w.reply(req); resp != nil {
 					conn.WriteToUDP(resp.ToBytes(), from) // RFC 8357
 				}
+				if resp := w.beside(req); resp != nil {
+					conn.WriteToUDP(resp.ToBytes(), from)
+				}
 			}
 		}
 	}()
@@ -136,7 +140,7 @@ func (w *world) reply(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		return nil
 	}
 	resp.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, req.Options.Get(dhcpv4.OptionRelayAgentInformation)))
-	if w.boot != nil && (req.ClassIdentifier() != "" || req.Options.Has(dhcpv4.OptionUserClassInformation)) {
+	if w.boot != nil && !w.proxy && (req.ClassIdentifier() != "" || req.Options.Has(dhcpv4.OptionUserClassInformation)) {
 		if f := w.boot(req); f != "" {
 			if !isURL(f) {
 				resp.BootFileName = f
@@ -144,12 +148,41 @@ func (w *world) reply(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 			resp.UpdateOption(dhcpv4.OptBootFileName(f))
 		}
 	}
-	if strings.HasPrefix(req.ClassIdentifier(), "HTTPClient") {
+	if !w.proxy && strings.HasPrefix(req.ClassIdentifier(), "HTTPClient") {
 		resp.UpdateOption(dhcpv4.OptClassIdentifier("HTTPClient"))
 	}
 	if w.twist != nil {
 		w.twist(req, resp)
 	}
+	return resp
+}
+
+// beside is what a proxyDHCP server beside ours offers.
+func (w *world) beside(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.proxy || req.MessageType() != dhcpv4.MessageTypeDiscover || req.ClassIdentifier() == "" {
+		return nil
+	}
+	resp, err := dhcpv4.NewReplyFromRequest(req,
+		dhcpv4.WithMessageType(dhcpv4.MessageTypeOffer),
+		dhcpv4.WithServerIP(net.IPv4(127, 0, 0, 1)),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(127, 0, 0, 1))),
+		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(req.ClassIdentifier()[:len("PXEClient")])),
+		dhcpv4.WithGeneric(dhcpv4.OptionVendorSpecificInformation, []byte{6, 1, 8, 255}),
+	)
+	if err != nil {
+		return nil
+	}
+	if strings.HasPrefix(req.ClassIdentifier(), "HTTPClient") {
+		resp.UpdateOption(dhcpv4.OptClassIdentifier("HTTPClient"))
+	}
+	resp.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, req.Options.Get(dhcpv4.OptionRelayAgentInformation)))
+	file := w.boot(req)
+	if !isURL(file) {
+		resp.BootFileName = file
+	}
+	resp.UpdateOption(dhcpv4.OptBootFileName(file))
 	return resp
 }
 
