@@ -316,6 +316,10 @@ func (t *transfer) take(w io.Writer) (total int64, err error) {
 				return total, err
 			}
 		}
+		if p[1] == 6 && have == 0 { // the server has not heard that we took its options
+			ack()
+			continue
+		}
 		if p[1] != 3 || len(p) > t.block+4 {
 			return total, fmt.Errorf("a packet of type %d and %d bytes instead of a block", p[1], len(p))
 		}
