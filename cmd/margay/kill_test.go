@@ -24,6 +24,7 @@ type server struct {
 	dir   string
 	cmd   *exec.Cmd
 	ended chan struct{}
+	said  string // until it was ready
 }
 
 func startServer(t *testing.T, dir string, flags ...string) *server {
@@ -58,6 +59,7 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 		}
 		seen = append(seen, buf[:n]...)
 	}
+	s.said = string(seen)
 	go func() {
 		s.cmd.Wait()
 		close(s.ended)
