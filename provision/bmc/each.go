@@ -128,6 +128,7 @@ type place struct {
 
 	mu    sync.Mutex // guards what follows
 	held  bool
+	ended bool
 	timer *time.Timer
 	left  time.Duration
 	since time.Time
@@ -148,6 +149,7 @@ func (p *place) close() {
 	defer p.mu.Unlock()
 	p.timer.Stop()
 	p.cancel(nil)
+	p.ended = true
 	if p.held {
 		p.held = false
 		<-p.busy
@@ -175,6 +177,10 @@ func (p *place) regain(ctx context.Context) error {
 	got := take(ctx, p.busy)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if got && p.ended {
+		<-p.busy // too late: fn has returned
+		return context.Canceled
+	}
 	p.held = got
 	if !got {
 		return context.Cause(ctx)
