@@ -40,7 +40,7 @@ func newLab(t *testing.T) *lab {
 		socket: filepath.Join(dir, "sock"),
 		log:    &output{},
 	}
-	build := exec.Command("go", "build", "-o", l.margay, "margay/cmd/margay")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", l.margay, "margay/cmd/margay")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
