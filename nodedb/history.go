@@ -186,3 +186,10 @@ func unpack(body string) ([]Diff, error) {
 	}
 	return diffs, nil
 }
+
+// CauseUndoing returns a context whose updates take a run back.
+func CauseUndoing(ctx context.Context, run string) context.Context {
+	c, _ := ctx.Value(causeKey{}).(Cause)
+	c.Undoes = run
+	return WithCause(ctx, c)
+}

@@ -24,8 +24,9 @@ func siteDesc(key string) string {
 var siteKeys = []SiteKey{
 	{"FQDNfirst", "", "1: in hosts, the name with the domain stands first"},
 	{"SNsyncfiledir", "/var/xcat/syncfiles", "directory on service nodes for files on their way to nodes"},
+	{"auditlogmax", "", "how many entries auditlog keeps, the newest; 10000 if empty, all if 0"},
 	{"auditnosyslog", "0", "1: commands are not told to syslog"},
-	{"auditskipcmds", "ALL", "commands that are not kept in auditlog, separated by commas, or ALL"},
+	{"auditskipcmds", "", "commands that are not kept in auditlog, separated by commas, or ALL; if empty, those that only look"},
 	{"blademaxp", "64", "management modules that are talked to at once"},
 	{"cleanupxcatpost", "no", "whether postscripts are removed from a node when done"},
 	{"consoleondemand", "no", "whether consoles are connected only while somebody looks"},
@@ -56,6 +57,7 @@ var siteKeys = []SiteKey{
 	{"managedaddressmode", "", "where nodes have their address from: dhcp, static or autoula"},
 	{"master", "", "address of this server as nodes know it"},
 	{"maxssh", "8", "ssh connections at once"},
+	{"maxwithoutyes", "", "how many nodes a command takes something from without --yes; 100 if empty, any number if 0"},
 	{"nameservers", "", "name servers of nodes, separated by commas, or <xcatmaster>"},
 	{"nodestatus", "", "0: reports of nodes do not change their status"},
 	{"nodesyncfiledir", "/var/xcat/node/syncfiles", "directory on nodes for files that are merged"},

@@ -13,7 +13,8 @@ import (
 	"margay/nodedb"
 )
 
-// siteDefaults are what an xCAT set-up writes into the site table.
+// siteDefaults are what an xCAT set-up writes into the site table, but for
+// auditskipcmds=ALL, with which nobody could look up who did what.
 var siteDefaults = map[string]string{
 	"blademaxp": "64", "fsptimeout": "0", "ipmimaxp": "64", "ipmiretries": "3", "ipmitimeout": "2",
 	"consoleondemand": "no", "maxssh": "8", "ppcmaxp": "64", "ppcretry": "3", "ppctimeout": "0",
@@ -21,7 +22,7 @@ var siteDefaults = map[string]string{
 	"nodesyncfiledir": "/var/xcat/node/syncfiles", "tftpdir": "/tftpboot", "xcatdport": "3001", "xcatiport": "3002",
 	"xcatconfdir": "/etc/xcat", "useNmapfromMN": "no", "enableASMI": "no", "sshbetweennodes": "ALLGROUPS",
 	"dnshandler": "ddns", "vsftp": "n", "cleanupxcatpost": "no", "dhcplease": "43200", "auditnosyslog": "0",
-	"xcattlspolicy": "modern", "auditskipcmds": "ALL",
+	"xcattlspolicy": "modern",
 }
 
 // Setup fills an empty table as an xCAT set-up would: the site's defaults, the

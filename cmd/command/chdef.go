@@ -26,6 +26,7 @@ var chdefCmd = &Command{
 		fs.BoolP("plus", "p", false, "add the values to lists")
 		fs.BoolP("minus", "m", false, "take the values out of lists")
 		fs.StringP("newname", "n", "", "give the object another name")
+		safetyFlags(fs)
 		fs.BoolP("force", "f", false, "")
 		fs.MarkHidden("force")
 	},
@@ -68,7 +69,22 @@ func chdef(ctx context.Context, s *Session, args []string) error {
 		s.Line("No object definitions have been created or modified.")
 		return Usagef("no attributes were specified")
 	}
+	if err := confirmClearing(s, items); err != nil {
+		return err
+	}
 	return chdefWrite(ctx, s, items, op)
+}
+
+// confirmClearing asks before values are taken from many nodes.
+func confirmClearing(s *Session, items []defItem) error {
+	n := 0
+	for _, item := range items {
+		takes := slices.ContainsFunc(item.assigns, func(a nodedb.Assign) bool { return a.Op == nodedb.Minus || a.Op == nodedb.Set && a.Value == "" })
+		if takes && item.t.Name == "node" {
+			n++
+		}
+	}
+	return s.Confirm(n, "take values from nodes")
 }
 
 func chdefOp(s *Session) (nodedb.Op, error) {
@@ -139,11 +155,11 @@ func rename(ctx context.Context, s *Session, d *defArgs, items []defItem, to str
 		notFound(s, item.t, item.name)
 		return nil
 	}
-	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	err := s.Update(ctx, func(tx *nodedb.Tx) error {
 		return nodedb.Edit(tx).Rename(item.t, item.name, to)
 	})
 	if err != nil {
-		return errors.New(defError(err))
+		return plain(err)
 	}
 	s.Line("Changed the object name from %s to %s.", item.name, to)
 	return nil

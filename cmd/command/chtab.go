@@ -22,6 +22,7 @@ var chtabCmd = &Command{
 	Flags: func(fs *pflag.FlagSet) {
 		tableFlags(fs)
 		fs.BoolP("delete", "d", false, "delete the rows")
+		safetyFlags(fs)
 	},
 	Run:      chtab,
 	Complete: func(*Session, []string, string) []string { return nil },
@@ -53,7 +54,7 @@ func chtab(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.DB.Update(ctx, func(tx *nodedb.Tx) error { return setRows(nodedb.Edit(tx), keys, changes) }); err != nil {
+	if err := s.Update(ctx, func(tx *nodedb.Tx) error { return setRows(nodedb.Edit(tx), keys, changes) }); err != nil {
 		return plain(err)
 	}
 	warnRow(s, keys, changes)
@@ -136,7 +137,14 @@ func chtabDelete(ctx context.Context, s *Session, keys map[string]string, names 
 		}
 		tables = append(tables, t)
 	}
-	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	rows := 0
+	for _, t := range tables {
+		rows += len(s.DB.Snapshot().Find(t, keys))
+	}
+	if err := s.Confirm(rows, "delete rows"); err != nil {
+		return err
+	}
+	return s.Update(ctx, func(tx *nodedb.Tx) error {
 		e := nodedb.Edit(tx)
 		for _, t := range tables {
 			for _, row := range e.Find(t, keys) {

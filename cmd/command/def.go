@@ -163,6 +163,7 @@ func (d *defArgs) names(s *Session, t *nodedb.Type) ([]string, error) {
 
 // rangeNames expands a noderange to names without asking whether they exist.
 func (s *Session) rangeNames(snap *nodedb.Snapshot, noderange string) ([]string, error) {
+	s.noderange = noderange
 	return snap.ExpandNamesWith(noderange, s.expandOptions())
 }
 

@@ -127,7 +127,7 @@ func (r *defResult) did(item defItem) {
 // as it was; the others are done.
 func write(ctx context.Context, s *Session, items []defItem, do func(*nodedb.Editor, *defResult, defItem)) (*defResult, error) {
 	var r *defResult
-	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	err := s.Update(ctx, func(tx *nodedb.Tx) error {
 		r = &defResult{}
 		e := nodedb.Edit(tx)
 		scripts := defaultScripts(tx.Snapshot())
@@ -137,7 +137,7 @@ func write(ctx context.Context, s *Session, items []defItem, do func(*nodedb.Edi
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errDry) {
 		return nil, err
 	}
 	for _, l := range r.lines {
@@ -146,6 +146,9 @@ func write(ctx context.Context, s *Session, items []defItem, do func(*nodedb.Edi
 		} else {
 			s.Warn("%s", l.text)
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	r.doubt(s, items)
 	return r, nil

@@ -5,6 +5,6 @@ func tableCommands() []*Command {
 	return []*Command{
 		mkdefCmd, chdefCmd, lsdefCmd, rmdefCmd,
 		nodelsCmd, nodechCmd, nodegrpchCmd, nodeaddCmd, nodermCmd,
-		tabdumpCmd, tabrestoreCmd, tabeditCmd, chtabCmd, gettabCmd, tabgrepCmd,
+		tabdumpCmd, tabrestoreCmd, tabeditCmd, chtabCmd, gettabCmd, tabgrepCmd, tabpruneCmd,
 	}
 }

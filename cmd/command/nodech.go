@@ -21,6 +21,7 @@ var nodechCmd = &Command{
 	Flags: func(fs *pflag.FlagSet) {
 		tableFlags(fs)
 		fs.BoolP("delete", "d", false, "delete the nodes' rows in the tables")
+		safetyFlags(fs)
 	},
 	Run: nodech,
 }
@@ -56,7 +57,12 @@ func nodech(ctx context.Context, s *Session, args []string) error {
 	nodes = slices.DeleteFunc(nodes, func(n *nodedb.Node) bool {
 		return slices.ContainsFunc(conds, func(c nodeCond) bool { return !c.where.Match(r.value(n, c.t, c.c)) })
 	})
-	err = s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	if slices.ContainsFunc(sets, func(c nodeSet) bool { return c.value == "" || c.op == '^' }) {
+		if err := s.Confirm(len(nodes), "take values from nodes"); err != nil {
+			return err
+		}
+	}
+	err = s.Update(ctx, func(tx *nodedb.Tx) error {
 		e := nodedb.Edit(tx)
 		for _, n := range nodes {
 			if err := setNode(e, n.Name, sets, true); err != nil {
@@ -187,7 +193,10 @@ func nodechDelete(ctx context.Context, s *Session, nodes, tables []string) error
 		}
 		list = append(list, t)
 	}
-	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	if err := s.Confirm(len(nodes), "delete rows of nodes"); err != nil {
+		return err
+	}
+	return s.Update(ctx, func(tx *nodedb.Tx) error {
 		e := nodedb.Edit(tx)
 		for _, t := range list {
 			for _, n := range nodes {

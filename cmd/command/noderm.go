@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/spf13/pflag"
+
 	"margay/nodedb"
 )
 
@@ -14,8 +16,11 @@ var nodermCmd = &Command{
 	Usage: nodermUsage,
 	Short: "remove nodes from every table",
 	Group: GroupTable,
-	Flags: tableFlags,
-	Run:   noderm,
+	Flags: func(fs *pflag.FlagSet) {
+		tableFlags(fs)
+		safetyFlags(fs)
+	},
+	Run: noderm,
 }
 
 func noderm(ctx context.Context, s *Session, args []string) error {
@@ -29,7 +34,10 @@ func noderm(ctx context.Context, s *Session, args []string) error {
 	if len(rest) > 0 {
 		return Usagef("one noderange")
 	}
-	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	if err := s.Confirm(len(nodes), "remove nodes"); err != nil {
+		return err
+	}
+	return s.Update(ctx, func(tx *nodedb.Tx) error {
 		e := nodedb.Edit(tx)
 		for _, n := range nodes {
 			if err := e.Remove(nodedb.TypeByName("node"), n.Name); err != nil && !errors.Is(err, nodedb.ErrNotFound) {

@@ -29,6 +29,7 @@ cannot be made is left as it was, and the reason is its error.`,
 		f.Bool("ignorekernelchk", false, "accepted for xCAT's sake")
 		f.BoolP("verbose", "V", false, "say more")
 		f.Bool("dry-run", false, "show what would change in what the nodes are sent; change nothing")
+		yesFlag(f)
 	},
 	Complete: func(s *Session, args []string, word string) []string {
 		if len(args) == 0 {
@@ -64,6 +65,11 @@ func nodeset(ctx context.Context, s *Session, args []string) error {
 	}
 	if s.Bool("dry-run") {
 		return previewAll(s, snap, nodes, act)
+	}
+	if act.Mode != nodedb.ModeBoot && act.Mode != nodedb.ModeOffline {
+		if err := s.Confirm(len(nodes), "install nodes at their next boot"); err != nil {
+			return err
+		}
 	}
 	results, err := s.Service.Nodeset(ctx, names(nodes), act)
 	if err != nil {

@@ -19,7 +19,8 @@ var rmdefCmd = &Command{
 	Flags: func(fs *pflag.FlagSet) {
 		defFlags(fs)
 		fs.BoolP("all", "a", false, "remove every definition; needs -f")
-		fs.BoolP("force", "f", false, "with -a: really")
+		fs.BoolP("force", "f", false, "do not ask; -a needs it")
+		safetyFlags(fs)
 		fs.BoolP("cleanup", "C", false, "accepted: what a removed node had is cleaned up in any case")
 		fs.StringArrayP("where", "w", nil, "")
 		fs.MarkHidden("where")
@@ -92,7 +93,12 @@ func rmdefWrite(ctx context.Context, s *Session, items []defItem) error {
 	var missing []defItem
 	var removed int
 	var found map[string]bool // names that one of several types has
-	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	if !s.Bool("force") {
+		if err := s.Confirm(len(items), "remove definitions"); err != nil {
+			return err
+		}
+	}
+	err := s.Update(ctx, func(tx *nodedb.Tx) error {
 		missing, removed, found = nil, 0, make(map[string]bool)
 		e := nodedb.Edit(tx)
 		for _, item := range items {
@@ -105,13 +111,16 @@ func rmdefWrite(ctx context.Context, s *Session, items []defItem) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errDry) {
 		return err
 	}
 	for _, item := range missing {
 		if !found[item.name] {
 			notFound(s, item.t, item.name)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	if removed == 0 {
 		s.Line("No objects have been removed from the xCAT database.")

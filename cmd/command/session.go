@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -30,6 +32,7 @@ type Deps struct {
 	Served  []provision.Interface // those that the daemon serves
 	Foreign func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
 	Stop    func() // ends the daemon; nil in tests
+	Audit   *Audit // nil: no auditlog
 }
 
 // A ForeignDHCP is another DHCP server on one of our networks.
@@ -54,19 +57,33 @@ type Session struct {
 	Req   *api.Request
 	Conn  *api.Conn
 
-	failed atomic.Bool
+	failed    atomic.Bool
+	first     atomic.Pointer[string] // the first error that was printed
+	noderange string                 // what the command is for, as typed
 }
 
 // Run runs the command of one request and returns its exit status. It is the
 // daemon's api.Runner.
 func (d *Deps) Run(ctx context.Context, req *api.Request, conn *api.Conn) int {
 	s := &Session{Deps: d, Req: req, Conn: conn}
+	began := time.Now()
+	code := s.run(ctx, req, conn)
+	s.audit(began, code)
+	return code
+}
+
+// run runs the command. What it changes is entered in the history under its
+// words.
+func (s *Session) run(ctx context.Context, req *api.Request, conn *api.Conn) int {
+	ctx = nodedb.WithCause(ctx, nodedb.Cause{
+		Run: strings.ToLower(rand.Text()[:8]), User: req.User, From: req.From, Command: commandLine(maskArgs(req.Args)),
+	})
 	root := Root(s)
 	root.SetArgs(req.Args)
 	out := rawWriter{s}
 	root.SetOut(out)
 	root.SetErr(errWriter{s})
-	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errDry) {
 		s.Error("%s", err)
 	}
 	if s.failed.Load() {
@@ -103,7 +120,9 @@ func (s *Session) Label(node, label, format string, args ...any) {
 // Error prints "Error: text" to standard error; the exit status becomes 1.
 func (s *Session) Error(format string, args ...any) {
 	s.failed.Store(true)
-	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Error", Text: fmt.Sprintf(format, args...)})
+	text := fmt.Sprintf(format, args...)
+	s.first.CompareAndSwap(nil, &text)
+	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Error", Text: text})
 }
 
 // NodeError prints "node: Error: text" to standard error; the exit status
@@ -112,6 +131,8 @@ func (s *Session) NodeError(node string, err error) {
 	s.failed.Store(true)
 	text := strings.TrimPrefix(err.Error(), "node "+node+": ")
 	text = strings.TrimPrefix(text, node+": ")
+	first := node + ": " + text
+	s.first.CompareAndSwap(nil, &first)
 	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Error", Node: node, Text: text})
 }
 
@@ -177,6 +198,7 @@ func (s *Session) Nodes(snap *nodedb.Snapshot, args []string) ([]*nodedb.Node, [
 	if len(args) == 0 || args[0] == "" {
 		return nil, nil, Usagef("a noderange is required")
 	}
+	s.noderange = args[0]
 	nodes, err := snap.ExpandWith(args[0], s.expandOptions())
 	if err != nil {
 		return nil, nil, err

@@ -49,6 +49,9 @@ func tabdump(ctx context.Context, s *Session, args []string) error {
 		describeTable(s, t)
 		return nil
 	}
+	if t.Name == "auditlog" && s.Audit != nil {
+		s.Audit.Flush(ctx)
+	}
 	rows, err := chosenRows(s, t)
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func (e *tableEditor) edit(ctx context.Context, tty io.Reader) error {
 			fmt.Fprintln(e.out, "No file modifications detected, not restoring.")
 			return nil
 		}
-		code, err := e.run(ctx, []string{"tabrestore", "-t", e.table}, bytes.NewReader(after), e.out)
+		code, err := e.run(ctx, []string{"tabrestore", "--yes", "-t", e.table}, bytes.NewReader(after), e.out)
 		if err != nil || code == 0 {
 			return err
 		}

@@ -112,8 +112,8 @@ func (s *Session) blank(t *nodedb.Table, rows []nodedb.Row) []nodedb.Row {
 
 // plain is an error without the class behind it.
 func plain(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, errDry) {
+		return err
 	}
 	return errors.New(defError(err))
 }

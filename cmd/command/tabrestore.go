@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -24,6 +25,7 @@ var tabrestoreCmd = &Command{
 		tableFlags(fs)
 		fs.BoolP("addrows", "a", false, "add the rows to those that are there")
 		fs.StringP("table", "t", "", "the table, and its rows come from standard input")
+		safetyFlags(fs)
 	},
 	Run:      tabrestore,
 	Complete: func(*Session, []string, string) []string { return nil },
@@ -45,10 +47,66 @@ func tabrestore(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return plain(err)
 	}
-	err = s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	if !s.Bool("addrows") {
+		if err := s.Confirm(lostRows(s.DB.Snapshot(), t, rows), "remove rows of "+t.Name); err != nil {
+			return err
+		}
+	}
+	err = s.Update(ctx, func(tx *nodedb.Tx) error {
 		return nodedb.Edit(tx).ReplaceTable(t, rows, s.Bool("addrows"))
 	})
-	return plain(err)
+	if err != nil {
+		return plain(err)
+	}
+	warnTable(s, t, rows)
+	return nil
+}
+
+// lostRows counts the rows of a table that are not among the new ones.
+func lostRows(snap *nodedb.Snapshot, t *nodedb.Table, rows [][]string) int {
+	key := func(values []string) string {
+		var keys []string
+		for _, k := range t.Keys {
+			keys = append(keys, values[t.Index(k)])
+		}
+		return t.KeyName(keys...)
+	}
+	stay := make(map[string]bool, len(rows))
+	for _, values := range rows {
+		stay[key(values)] = true
+	}
+	n := 0
+	for _, row := range snap.Rows(t) {
+		if !stay[key(row.Values)] {
+			n++
+		}
+	}
+	return n
+}
+
+// warnTable warns of what is doubtful about the nodes whose rows came.
+func warnTable(s *Session, t *nodedb.Table, rows [][]string) {
+	touched := make(map[string]bool)
+	for _, c := range t.Columns {
+		touchColumn(touched, t.Attr(c.Name))
+	}
+	if !t.ByNode() || len(touched) == 0 {
+		return
+	}
+	snap := s.DB.Snapshot()
+	var nodes []string
+	for _, values := range rows {
+		name := values[t.Index(t.Keys[0])]
+		if snap.HasNode(name) {
+			nodes = append(nodes, name)
+			continue
+		}
+		for _, n := range snap.Members(name) {
+			nodes = append(nodes, n.Name)
+		}
+	}
+	slices.Sort(nodes)
+	warnDoubts(s, slices.Compact(nodes), touched)
 }
 
 // restoreInput returns the table's name and the text to read.

@@ -1,0 +1,42 @@
+package command
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"margay/provision/api"
+)
+
+// At a terminal the number of nodes is asked for.
+func TestConfirmTerminal(t *testing.T) {
+	for answer, code := range map[string]int{"102\n": 0, "yes\n": 0, "y\n": 1, "101\n": 1, "": 1} {
+		p := newPrompt(t)
+		p.run(t, "mkdef n1-n102 groups=all", "")
+		var out, errs bytes.Buffer
+		got, err := p.client.Run(t.Context(), &api.Request{Args: []string{"noderm", "all"}, Dir: "/", TTY: true}, strings.NewReader(answer), &out, &errs)
+		if err != nil || got != code || !strings.Contains(errs.String(), "remove nodes: 102 at once. Type 102 to go on:") {
+			t.Errorf("answer %q: %d, %v, %s", answer, got, err, errs.String())
+		}
+		if left := len(p.deps.DB.Snapshot().Nodes()); (left == 0) != (code == 0) {
+			t.Errorf("answer %q: %d nodes are left", answer, left)
+		}
+	}
+}
+
+func TestMaskArgs(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{"chtab key=vmware passwd.username=root passwd.password=a,b=c", "chtab key=vmware passwd.username=root passwd.password=******"},
+		{"chtab key=a,password=x passwd.comments=y", "chtab key=a,password=****** passwd.comments=y"},
+		{"chdef n1 bmcpassword+=x os=y", "chdef n1 bmcpassword+=****** os=y"},
+		{"nodech n1 ipmi.password,=x", "nodech n1 ipmi.password,=******"},
+		{"rspconfig n1 password=x", "rspconfig n1 password=******"},
+		{"join --password tiger host --secret=x", "join --password ****** host --secret=******"},
+		{"rpower n1 off", "rpower n1 off"},
+	}
+	for _, tt := range tests {
+		if got := strings.Join(maskArgs(strings.Fields(tt.in)), " "); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.in, got, tt.want)
+		}
+	}
+}
