@@ -229,6 +229,9 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 	}
 	for _, p := range placesOf(cfg) {
 		if d := w.driveOf(cfg, p, dir); d != nil {
+			if v := d.GetVirtualDevice(); list.FindByKey(-v.ControllerKey) != nil {
+				v.ControllerKey = -v.ControllerKey // the guest has it already
+			}
 			add(d)
 		}
 	}

@@ -1,0 +1,334 @@
+// Package esxsh is the backend that works over SSH, with vim-cmd, vmkfstools
+// and esxcli: for hosts whose licence forbids changes through the API, as the
+// free one does.
+package esxsh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"margay/vm"
+)
+
+// A Codec turns guests into .vmx text and back.
+type Codec interface {
+	Encode(s *vm.Spec) ([]byte, error)
+	Decode(b []byte) (*vm.Spec, error)
+	Change(old []byte, c *vm.Change) ([]byte, error)
+}
+
+// A Dialer connects to hosts.
+type Dialer struct {
+	Codec Codec
+	// Trust is told of a host key that is seen for the first time, before any
+	// password is sent. Nil: such keys are refused.
+	Trust   func(ctx context.Context, e vm.Endpoint, sha256 string) error
+	Signers []ssh.Signer // keys to log in with before the password is tried
+	Log     *slog.Logger
+}
+
+// A Conn is a connection to one host's shell. It is for many goroutines.
+type Conn struct {
+	d     Dialer
+	e     vm.Endpoint
+	log   *slog.Logger
+	about vm.About
+
+	slots chan struct{} // bounds how many commands run at a time
+
+	mu     sync.Mutex
+	client *ssh.Client // guarded by mu; nil: to be dialled
+	pin    string      // guarded by mu
+}
+
+// sessions is how many commands one host runs for us at a time: its agent is
+// slow, and sshd lets ten in.
+const sessions = 4
+
+// Dial connects and logs in.
+func (d Dialer) Dial(ctx context.Context, e vm.Endpoint) (vm.Hypervisor, error) {
+	c := &Conn{d: d, e: e, log: d.Log, slots: make(chan struct{}, sessions), pin: e.SSHPin}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if _, err := c.ssh(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.look(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// ssh is the connection, made anew where it broke.
+func (c *Conn) ssh(ctx context.Context) (*ssh.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.client != nil {
+		return c.client, nil
+	}
+	var d net.Dialer
+	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	conn, err := d.DialContext(wait, "tcp", c.e.SSHAddr())
+	if err != nil {
+		return nil, vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v; is the service TSM-SSH on?", c.e, err)
+	}
+	stop := context.AfterFunc(wait, func() { conn.Close() })
+	sc, chans, reqs, err := ssh.NewClientConn(conn, c.e.SSHAddr(), c.config(ctx))
+	if !stop() && err == nil {
+		err = wait.Err()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, c.explain(err)
+	}
+	c.client = ssh.NewClient(sc, chans, reqs)
+	go func(cl *ssh.Client) {
+		cl.Wait()
+		c.drop(cl)
+	}(c.client)
+	return c.client, nil
+}
+
+func (c *Conn) drop(cl *ssh.Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.client == cl {
+		c.client = nil
+	}
+}
+
+func (c *Conn) config(ctx context.Context) *ssh.ClientConfig {
+	password := func() (string, error) { return c.e.Password, nil }
+	cfg := &ssh.ClientConfig{User: c.e.User, ClientVersion: "SSH-2.0-margay", HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		return c.checkKey(ctx, ssh.FingerprintSHA256(key))
+	}}
+	if len(c.d.Signers) > 0 {
+		cfg.Auth = append(cfg.Auth, ssh.PublicKeys(c.d.Signers...))
+	}
+	// ESXi asks for passwords in both ways, by version.
+	cfg.Auth = append(cfg.Auth, ssh.PasswordCallback(password), ssh.KeyboardInteractive(func(_, _ string, asks []string, _ []bool) ([]string, error) {
+		answers := make([]string, len(asks))
+		for i := range asks {
+			answers[i] = c.e.Password
+		}
+		return answers, nil
+	}))
+	return cfg
+}
+
+// checkKey pins the first host key and refuses any other from then on. It is
+// called with c.mu held.
+func (c *Conn) checkKey(ctx context.Context, fp string) error {
+	switch {
+	case c.e.NoVerify || c.pin == fp:
+		return nil
+	case c.pin != "":
+		return vm.Errorf(vm.ErrUntrusted, "%s: ssh host key has changed: %s was trusted, %s is shown. If the host was installed anew: mkhypervisor %s --trust %s", c.e, c.pin, fp, c.e.Name, fp)
+	case c.d.Trust == nil:
+		return vm.Errorf(vm.ErrUntrusted, "%s: ssh host key %s is not trusted", c.e, fp)
+	}
+	if err := c.d.Trust(ctx, c.e, fp); err != nil {
+		return err
+	}
+	c.pin = fp
+	return nil
+}
+
+func (c *Conn) explain(err error) error {
+	if errors.Is(err, vm.ErrUntrusted) {
+		for e := err; e != nil; e = errors.Unwrap(e) {
+			if errors.Unwrap(e) == vm.ErrUntrusted {
+				return e
+			}
+		}
+	}
+	if strings.Contains(err.Error(), "unable to authenticate") {
+		return fmt.Errorf("ssh to %s as %s: the password or key is not accepted", c.e, c.e.User)
+	}
+	return vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
+}
+
+// Close ends the connection.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	cl := c.client
+	c.client = nil
+	c.mu.Unlock()
+	if cl == nil {
+		return nil
+	}
+	return cl.Close()
+}
+
+// About says what the host is.
+func (c *Conn) About() vm.About { return c.about }
+
+var versionLine = regexp.MustCompile(`VMware ESXi? ([0-9.]+) build-(\d+)`)
+
+func (c *Conn) look(ctx context.Context) error {
+	out, err := c.run(ctx, "vmware -v")
+	if err != nil {
+		return err
+	}
+	m := versionLine.FindStringSubmatch(out)
+	if m == nil {
+		return vm.Errorf(vm.ErrInvalid, "%s is no ESXi host: vmware -v prints %q", c.e, clip(out))
+	}
+	c.about = vm.About{Kind: vm.ESX, Version: m[1], Build: m[2], Name: strings.TrimSpace(out), Via: "ssh"}
+	out, err = c.run(ctx, "vim-cmd vimsvc/license --show")
+	if err != nil {
+		return nil // what the licence is called is only for show
+	}
+	for _, l := range strings.Split(out, "\n") {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(l), "name: "); ok {
+			c.about.Licence = name
+		}
+	}
+	return nil
+}
+
+// A failure is a command that did not end well.
+type failure struct {
+	out    string
+	status int
+}
+
+func (f *failure) Error() string {
+	s := strings.TrimSpace(f.out)
+	if s == "" {
+		return fmt.Sprintf("exit status %d", f.status)
+	}
+	return s
+}
+
+// run runs one line and returns what it printed. Errors are the host's own
+// words, in vm's classes.
+func (c *Conn) run(ctx context.Context, line string) (string, error) {
+	return c.exec(ctx, line, nil, nil)
+}
+
+// exec runs one line with input; each, if set, sees the output as it comes.
+// The host's agent fails now and then for reasons that pass; such a failure is
+// tried again.
+func (c *Conn) exec(ctx context.Context, line string, stdin []byte, each func(string)) (string, error) {
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	defer func() { <-c.slots }()
+	for attempt := 1; ; attempt++ {
+		out, err := c.once(ctx, line, stdin, each)
+		if err == nil || attempt == 3 || ctx.Err() != nil || !passing(out, err) {
+			return out, classify(out, err)
+		}
+		c.log.Warn("trying again over ssh", "endpoint", c.e.String(), "err", err)
+		select {
+		case <-time.After(time.Duration(attempt) * time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (c *Conn) once(ctx context.Context, line string, stdin []byte, each func(string)) (string, error) {
+	cl, err := c.ssh(ctx)
+	if err != nil {
+		return "", err
+	}
+	s, err := cl.NewSession()
+	if err != nil {
+		cl.Close()
+		c.drop(cl)
+		return "", vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
+	}
+	defer s.Close()
+	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if stdin != nil {
+		s.Stdin = strings.NewReader(string(stdin))
+	}
+	buf := &output{each: each}
+	s.Stdout, s.Stderr = buf, buf
+	err = s.Run(line)
+	if ctx.Err() != nil {
+		return buf.String(), ctx.Err()
+	}
+	var exit *ssh.ExitError
+	if errors.As(err, &exit) {
+		return buf.String(), &failure{buf.String(), exit.ExitStatus()}
+	}
+	return buf.String(), err
+}
+
+// maxOutput bounds what a command may print.
+const maxOutput = 16 << 20
+
+// An output gathers what both streams print.
+type output struct {
+	mu   sync.Mutex
+	b    strings.Builder
+	each func(string)
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.b.Len()+len(p) > maxOutput {
+		return 0, io.ErrShortBuffer
+	}
+	o.b.Write(p)
+	if o.each != nil {
+		o.each(string(p))
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func clip(s string) string {
+	if s = strings.TrimSpace(s); len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
+}
+
+// quote makes one word of a shell's line of any text.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// line puts words together, each quoted.
+func line(words ...string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = w
+		if strings.Trim(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-=:,") != "" || w == "" {
+			out[i] = quote(w)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// safe refuses names that would end the line.
+func safe(words ...string) error {
+	for _, w := range words {
+		if strings.ContainsAny(w, "\n\r\x00") {
+			return vm.Errorf(vm.ErrInvalid, "%q has a line break in it", clip(w))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package esxsh
+
+import (
+	"context"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"margay/vm"
+)
+
+// Hosts is the host itself.
+func (c *Conn) Hosts(ctx context.Context) ([]string, error) {
+	out, err := c.run(ctx, "hostname")
+	return []string{strings.TrimSpace(out)}, err
+}
+
+// Host reads the host.
+func (c *Conn) Host(ctx context.Context, _ string) (*vm.Host, error) {
+	parts, err := c.batch(ctx, []string{
+		"vim-cmd hostsvc/hostsummary",
+		"esxcli network vswitch standard portgroup list",
+		"esxcli network vswitch standard list",
+		"esxcli network nic list",
+		"esxcli storage filesystem list",
+		"esxcli storage nfs list",
+		"hostname",
+	})
+	if err != nil {
+		return nil, err
+	}
+	h := &vm.Host{ID: "ha-host", Name: strings.TrimSpace(parts[6]), Version: c.about.Version, Build: c.about.Build, Connected: true}
+	if d, err := parseDump(parts[0]); err == nil {
+		h.Vendor, h.Model = d.str("hardware", "vendor"), d.str("hardware", "model")
+		h.CPUs, h.MHz, h.MemoryMB = int(d.int("hardware", "numCpuCores")), int(d.int("hardware", "cpuMhz")), d.int("hardware", "memorySize")>>20
+		h.Maintenance = d.str("runtime", "inMaintenanceMode") == "true"
+		h.VCenter = d.str("managementServerIp")
+	}
+	for _, r := range parseTable(parts[1]) {
+		vlan, _ := strconv.Atoi(r["VLAN ID"])
+		h.PortGroups = append(h.PortGroups, vm.PortGroup{Name: r["Name"], Switch: r["Virtual Switch"], VLAN: vlan})
+		h.Networks = append(h.Networks, r["Name"])
+	}
+	h.Switches = parseSwitches(parts[2])
+	for _, r := range parseTable(parts[3]) {
+		h.Uplinks = append(h.Uplinks, r["Name"])
+	}
+	h.Datastores = parseDatastores(parts[4], parts[5])
+	return h, nil
+}
+
+var (
+	switchName   = regexp.MustCompile(`(?m)^   Name: (.*)$`)
+	switchUplink = regexp.MustCompile(`(?m)^   Uplinks: (.*)$`)
+)
+
+// parseSwitches reads "esxcli network vswitch standard list": a block each.
+func parseSwitches(out string) []vm.Switch {
+	var list []vm.Switch
+	for _, block := range strings.Split(strings.ReplaceAll(out, "\r", ""), "\n\n") {
+		m := switchName.FindStringSubmatch(block)
+		if m == nil {
+			continue
+		}
+		s := vm.Switch{Name: strings.TrimSpace(m[1])}
+		if u := switchUplink.FindStringSubmatch(block); u != nil {
+			for _, card := range strings.Split(u[1], ",") {
+				if card = strings.TrimSpace(card); card != "" {
+					s.Uplinks = append(s.Uplinks, card)
+				}
+			}
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// parseDatastores puts the list of file systems and that of NFS mounts
+// together; what holds the host's own boot files is no datastore.
+func parseDatastores(filesystems, nfs string) []vm.Datastore {
+	remote := map[string]map[string]string{}
+	for _, r := range parseTable(nfs) {
+		remote[r["Volume Name"]] = r
+	}
+	var list []vm.Datastore
+	for _, r := range parseTable(filesystems) {
+		kind := strings.ToUpper(r["Type"])
+		if !strings.HasPrefix(kind, "VMFS") && !strings.HasPrefix(kind, "NFS") || kind == "VMFS-L" {
+			continue
+		}
+		size, _ := strconv.ParseInt(r["Size"], 10, 64)
+		free, _ := strconv.ParseInt(r["Free"], 10, 64)
+		d := vm.Datastore{Name: r["Volume Name"], Type: kind, CapacityKB: size / 1024, FreeKB: free / 1024, Accessible: r["Mounted"] == "true"}
+		if m := remote[d.Name]; m != nil {
+			d.RemoteHost, d.RemotePath = m["Host"], m["Share"]
+			d.Accessible, d.ReadOnly = m["Accessible"] == "true", m["Read-Only"] == "true"
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// AddSwitch makes a virtual switch of its uplinks.
+func (c *Conn) AddSwitch(ctx context.Context, _ string, s vm.Switch) error {
+	if err := safe(s.Name); err != nil {
+		return err
+	}
+	if _, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "add", "-v", s.Name)); err != nil {
+		return err
+	}
+	for _, card := range s.Uplinks {
+		if _, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "uplink", "add", "-v", s.Name, "-u", card)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddPortGroup makes a port group; one whose VLAN cannot be set is taken back.
+func (c *Conn) AddPortGroup(ctx context.Context, host string, pg vm.PortGroup) error {
+	if err := safe(pg.Name, pg.Switch); err != nil {
+		return err
+	}
+	if _, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "portgroup", "add", "-p", pg.Name, "-v", pg.Switch)); err != nil {
+		return err
+	}
+	if pg.VLAN == 0 {
+		return nil
+	}
+	_, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "portgroup", "set", "-p", pg.Name, "--vlan-id", strconv.Itoa(pg.VLAN)))
+	if err != nil {
+		c.RemovePortGroup(context.WithoutCancel(ctx), host, pg.Name)
+	}
+	return err
+}
+
+// RemovePortGroup removes a port group, from the switch that it is on.
+func (c *Conn) RemovePortGroup(ctx context.Context, _ string, name string) error {
+	out, err := c.run(ctx, "esxcli network vswitch standard portgroup list")
+	if err != nil {
+		return err
+	}
+	for _, r := range parseTable(out) {
+		if r["Name"] == name {
+			_, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "portgroup", "remove", "-p", name, "-v", r["Virtual Switch"]))
+			return err
+		}
+	}
+	return vm.Errorf(vm.ErrNotFound, "there is no port group %q", name)
+}
+
+// Mount mounts an NFS export.
+func (c *Conn) Mount(ctx context.Context, _ string, l vm.Location, label string) (string, error) {
+	if err := safe(l.Server, l.Export, label); err != nil {
+		return "", err
+	}
+	_, err := c.run(ctx, line("esxcli", "storage", "nfs", "add", "--host", l.Server, "--share", l.Export, "--volume-name", label))
+	return label, err
+}
+
+// MakeDir makes a folder, with those above it; the folder itself must not be
+// there.
+func (c *Conn) MakeDir(ctx context.Context, _ string, p vm.Path) error {
+	if err := safe(p.String()); err != nil {
+		return err
+	}
+	if up := p.Dir(); up.File != "" {
+		if _, err := c.run(ctx, line("mkdir", "-p", up.Volume())); err != nil {
+			return err
+		}
+	}
+	_, err := c.run(ctx, line("mkdir", p.Volume()))
+	return err
+}
+
+var percentDone = regexp.MustCompile(`(\d+)% done`)
+
+// CopyDisk copies a virtual disk on the host itself.
+func (c *Conn) CopyDisk(ctx context.Context, _ string, from, to vm.Path, f vm.Format, progress vm.Progress) error {
+	if err := safe(from.String(), to.String()); err != nil {
+		return err
+	}
+	each := func(text string) {
+		for _, m := range percentDone.FindAllStringSubmatch(text, -1) {
+			if n, err := strconv.Atoi(m[1]); err == nil && progress != nil {
+				progress(n)
+			}
+		}
+	}
+	_, err := c.exec(ctx, line("vmkfstools", "-i", from.Volume(), "-d", string(f), to.Volume()), nil, each)
+	return err
+}
+
+// Delete deletes a file, a folder, or a virtual disk with all of its parts.
+func (c *Conn) Delete(ctx context.Context, _ string, p vm.Path) error {
+	if err := safe(p.String()); err != nil {
+		return err
+	}
+	if p.File == "" || strings.Contains(p.File, "..") {
+		return vm.Errorf(vm.ErrInvalid, "%s is not for deleting", p)
+	}
+	if strings.HasSuffix(p.File, ".vmdk") {
+		_, err := c.run(ctx, line("vmkfstools", "-U", p.Volume()))
+		return err
+	}
+	_, err := c.run(ctx, line("rm", "-rf", p.Volume()))
+	return err
+}
+
+// Maintenance enters or leaves maintenance mode.
+func (c *Conn) Maintenance(ctx context.Context, _ string, enter bool) error {
+	_, err := c.run(ctx, line("esxcli", "system", "maintenanceMode", "set", "--enable="+strconv.FormatBool(enter)))
+	return err
+}
+
+// Shutdown turns the host off.
+func (c *Conn) Shutdown(ctx context.Context, _ string) error {
+	_, err := c.run(ctx, line("esxcli", "system", "shutdown", "poweroff", "--reason=rshutdown"))
+	return err
+}
+
+// Rescan looks for new disks, then for file systems on them.
+func (c *Conn) Rescan(ctx context.Context, _ string) error {
+	if _, err := c.run(ctx, "esxcli storage core adapter rescan --all"); err != nil {
+		return err
+	}
+	_, err := c.run(ctx, "esxcli storage filesystem rescan")
+	return err
+}
+
+// FormatDisk is not done over SSH: partitions would have to be made by hand,
+// where a wrong number destroys what is on the disk.
+func (c *Conn) FormatDisk(context.Context, string, string, string) error {
+	return vm.Errorf(vm.ErrUnsupported, "disks are not formatted over SSH; use the host's own client")
+}

@@ -1,0 +1,168 @@
+package esxsh
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"margay/vm"
+)
+
+func TestParseVMs(t *testing.T) {
+	out := "Vmid     Name                    File                          Guest OS      Version   Annotation\n" +
+		"Skipping invalid VM '4'\n" +
+		"12     my vm (old)     [datastore 2] my vm/my vm.vmx     otherGuest64   vmx-13   a note\n" +
+		"that wraps\n" +
+		"3      vm1             [ds] vm1/vm1.vmx                  rhel8_64Guest   vmx-19           \r\n"
+	want := []listed{
+		{"12", "my vm (old)", vm.Path{Datastore: "datastore 2", File: "my vm/my vm.vmx"}, "otherGuest64", "vmx-13"},
+		{"3", "vm1", vm.Path{Datastore: "ds", File: "vm1/vm1.vmx"}, "rhel8_64Guest", "vmx-19"},
+	}
+	if got := parseVMs(out); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := parseVMs("Vmid   Name   File   Guest OS   Version   Annotation\n"); got != nil {
+		t.Errorf("of an empty host: %+v", got)
+	}
+}
+
+const summary = `Listsummary:
+
+(vim.vm.Summary) {
+   dynamicType = <unset>,
+   vm = 'vim.VirtualMachine:128',
+   runtime = (vim.vm.RuntimeInfo) {
+      host = 'vim.HostSystem:ha-host',
+      powerState = "poweredOn",
+      bootTime = "2016-01-01T00:00:00Z",
+      question = (vim.vm.QuestionInfo) null,
+      featureMask = (vim.host.FeatureMask) [
+         (vim.host.FeatureMask) {
+            key = "cpuid.a",
+         },
+         (vim.host.FeatureMask) {
+            key = "cpuid.b",
+         }
+      ],
+      empty = (vim.X) [],
+   },
+   config = (vim.vm.Summary.ConfigSummary) {
+      name = "vm, with = odd (name)",
+      template = false,
+      memorySizeMB = 512,
+   },
+}
+`
+
+func TestParseDump(t *testing.T) {
+	d, err := parseDump(summary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.str("runtime", "powerState") != "poweredOn" || d.str("config", "name") != "vm, with = odd (name)" || d.int("config", "memorySizeMB") != 512 {
+		t.Errorf("read as %+v", d.fields)
+	}
+	if d.str("dynamicType") != "" || d.str("runtime", "question") != "" || d.str("no", "such", "thing") != "" {
+		t.Error("what is unset has a value")
+	}
+	if items := d.at("runtime", "featureMask").items; len(items) != 2 || items[1].str("key") != "cpuid.b" {
+		t.Errorf("list read as %+v", items)
+	}
+	for _, bad := range []string{"", "(vim.X) {", "(vim.X) {\n a = ", "(vim.X) {\n a\n}", `(vim.X) { a = "b`} {
+		if _, err := parseDump(bad); err == nil {
+			t.Errorf("%q is let pass", bad)
+		}
+	}
+}
+
+func TestParseTable(t *testing.T) {
+	out := "Name                Virtual Switch  Active Clients  VLAN ID\n" +
+		"------------------  --------------  --------------  -------\n" +
+		"Management Network  vSwitch0                     1        0\n" +
+		"VM Network          vSwitch0                     0     4095\n"
+	rows := parseTable(out)
+	if len(rows) != 2 || rows[0]["Name"] != "Management Network" || rows[1]["VLAN ID"] != "4095" || rows[1]["Virtual Switch"] != "vSwitch0" {
+		t.Errorf("got %v", rows)
+	}
+	if parseTable("nothing here\n") != nil {
+		t.Error("a table is read where there is none")
+	}
+}
+
+func TestParseMessage(t *testing.T) {
+	q := parseMessage("Virtual machine message 12:\nmsg.uuid.altered:This virtual machine might have been moved or copied.\nIf you don't know, answer \"I _copied it\".\n\n   0. Cancel (Cancel)\n   1. I _moved it (I _moved it)\n   2. I _copied it (I _copied it) [default]\nAnswer required.\n")
+	want := &vm.Question{ID: "12", Text: `msg.uuid.altered:This virtual machine might have been moved or copied. If you don't know, answer "I _copied it".`, Default: 2,
+		Choices: []vm.Choice{{Key: "0", Label: "Cancel"}, {Key: "1", Label: "I _moved it"}, {Key: "2", Label: "I _copied it"}}}
+	if !reflect.DeepEqual(q, want) {
+		t.Errorf("got %+v, want %+v", q, want)
+	}
+	if q.MessageID() != "msg.uuid.altered" {
+		t.Errorf("message id %q", q.MessageID())
+	}
+	if parseMessage("No message.\n") != nil {
+		t.Error("a question where there is none")
+	}
+	if q := parseMessage("Virtual machine message _vmx1:\nx\n   0. OK (OK)\n"); q == nil || q.ID != "_vmx1" {
+		t.Errorf("of a named message: %+v", q)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	fault := "(vim.fault.InvalidPowerState) {\n   faultCause = (vmodl.MethodFault) null, \n   existingState = \"poweredOn\", \n   msg = \"The attempted operation cannot be performed in the current state (Powered on).\"\n}\n"
+	tests := []struct {
+		out   string
+		err   error
+		class error
+		text  string
+	}{
+		{fault, nil, vm.ErrPowerState, "The attempted operation cannot be performed in the current state (Powered on)."}, // old hosts end with 0
+		{"Failed to clone disk: The file already exists (39).\n", &failure{"", 255}, vm.ErrExists, "Failed to clone disk: The file already exists (39)."},
+		{"Clone: 3% done.\rFailed to clone disk: No space left on device (1835017).\n", &failure{"", 255}, vm.ErrNoSpace, "Failed to clone disk: No space left on device (1835017)."},
+		{"cat: can't open 'x': No such file or directory\n", &failure{"", 1}, vm.ErrNotFound, "cat: can't open 'x': No such file or directory"},
+		{"A portgroup with the name x already exists\n", &failure{"", 1}, vm.ErrExists, "A portgroup with the name x already exists"},
+	}
+	for _, tt := range tests {
+		err := classify(tt.out, tt.err)
+		if !errors.Is(err, tt.class) || err.Error() != tt.text {
+			t.Errorf("classify(%q) = %v, want %v", tt.out, err, tt.text)
+		}
+	}
+	if err := classify("fine\n", nil); err != nil {
+		t.Errorf("of success: %v", err)
+	}
+}
+
+func TestQuote(t *testing.T) {
+	if got := line("cat", "/vmfs/volumes/my ds/it's.vmx"); got != `cat '/vmfs/volumes/my ds/it'\''s.vmx'` {
+		t.Errorf("got %s", got)
+	}
+	if got := line("x", "", "$(reboot)", "a;b"); got != `x '' '$(reboot)' 'a;b'` {
+		t.Errorf("got %s", got)
+	}
+	if safe("a\nb") == nil || safe("a b") != nil {
+		t.Error("line breaks are not told apart")
+	}
+}
+
+func TestParseSwitches(t *testing.T) {
+	got := parseSwitches("vSwitch0\n   Name: vSwitch0\n   Uplinks: vmnic0, vmnic1\n   Portgroups: VM Network\n\nvSwitch1\n   Name: vSwitch1\n   Uplinks: \n   Portgroups: \n\n")
+	want := []vm.Switch{{Name: "vSwitch0", Uplinks: []string{"vmnic0", "vmnic1"}}, {Name: "vSwitch1"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(summary)
+	f.Add("a  b\n-- --\n1  2\n")
+	f.Add("Virtual machine message 1:\n   0. x (y) [default]\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		if d, err := parseDump(s); err == nil {
+			d.str("a", "b")
+		}
+		parseVMs(s)
+		parseTable(s)
+		parseMessage(s)
+		parseSwitches(s)
+	})
+}
