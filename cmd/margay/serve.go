@@ -260,12 +260,14 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	if d.httpL != nil {
 		s := &httpd.Server{
 			Opener: d.service, Receiver: d.service, Observer: d.service, Log: d.log,
-			Fallback: d.pages(), Prefixes: []string{"boot", "install", "discover", "tftpboot"},
+			Sends: 64, Fallback: d.pages(), Prefixes: []string{"boot", "install", "discover", "tftpboot"},
 		}
 		d.servers.http = s
 		g.Go(func() error { return s.Serve(ctx, d.httpL) })
 	}
 	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign}
+	deps.Guests = guests(d.db, d.log)
+	defer deps.Guests.Close()
 	deps.Audit = command.NewAudit(d.db, d.log)
 	g.Go(func() error { return deps.Audit.Run(ctx) })
 	s := &api.Server{Run: deps.Run, Log: d.log}
