@@ -106,9 +106,11 @@ func TargetOf(snap *nodedb.Snapshot, n *nodedb.Node) (Target, error) {
 		User:     n.Attr(table + ".username"),
 		Password: Secret(n.Attr(table + ".password")),
 	}
-	if err := t.setAddress(n.Attr(table + ".bmc")); err != nil {
+	where, err := ParseAddress(n.Attr(table + ".bmc"))
+	if err != nil {
 		return Target{}, fmt.Errorf("%s.bmc: %w", table, err)
 	}
+	t.Address, t.Port = where.Address, where.Port
 	t.fillLogin(snap, table)
 	return t, t.fillSite(snap)
 }
@@ -133,33 +135,43 @@ func tableOf(n *nodedb.Node) (table string, kind Kind, err error) {
 	return "", "", fmt.Errorf("mgt=%s: %w", mgt, ErrNotBMC)
 }
 
-// setAddress takes "host", "host:port", "[addr]:port" or a bare IPv6 address.
-func (t *Target) setAddress(s string) error {
+// ParseAddress reads where a controller is: "host", "host:port",
+// "[address]:port" or a bare IPv6 address.
+func ParseAddress(s string) (Target, error) {
 	s = strings.TrimSpace(s)
+	bad := fmt.Errorf("%q is neither a host nor host:port: %w", s, nodedb.ErrInvalid)
 	if s == "" {
-		return fmt.Errorf("not set; give the BMC's address with chdef bmc=: %w", nodedb.ErrInvalid)
+		return Target{}, fmt.Errorf("not set; give the BMC's address with chdef bmc=: %w", nodedb.ErrInvalid)
 	}
-	if strings.ContainsAny(s, "/@ \t?#%") {
-		return fmt.Errorf("%q is not an address: %w", s, nodedb.ErrInvalid)
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return Target{Address: s}, nil
 	}
-	if _, err := netip.ParseAddr(s); err == nil {
-		t.Address = s
-		return nil
+	if validHost(s) {
+		return Target{Address: s}, nil
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		if strings.Contains(s, ":") {
-			return fmt.Errorf("%q is not an address: %w", s, nodedb.ErrInvalid)
-		}
-		t.Address = s
-		return nil
+		return Target{}, bad
+	}
+	a, err := netip.ParseAddr(host)
+	if !validHost(host) && (err != nil || a.Zone() != "") {
+		return Target{}, bad
 	}
 	p, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || p == 0 || host == "" {
-		return fmt.Errorf("%q is not host:port: %w", s, nodedb.ErrInvalid)
+	if err != nil || p == 0 {
+		return Target{}, bad
 	}
-	t.Address, t.Port = host, int(p)
-	return nil
+	return Target{Address: host, Port: int(p)}, nil
+}
+
+// validHost says whether s is a host name or an IPv4 address by its letters.
+func validHost(s string) bool {
+	for _, r := range s {
+		if r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return false
+		}
+	}
+	return s != "" && s[0] != '-' && s[0] != '.'
 }
 
 // fillLogin takes what the node's own row leaves out from the passwd table. A

@@ -64,7 +64,13 @@ type console struct {
 // Console opens the serial console in a session of its own. A console that
 // another holds is taken over, as xCAT and freeipmi do.
 func (c *Controller) Console(ctx context.Context) (io.ReadWriteCloser, error) {
-	s, err := open(ctx, c.target)
+	return OpenConsole(ctx, c.target)
+}
+
+// OpenConsole opens a target's serial console, whatever protocol it is managed
+// by otherwise. The caller closes it.
+func OpenConsole(ctx context.Context, t bmc.Target) (io.ReadWriteCloser, error) {
+	s, err := open(ctx, t)
 	if err != nil {
 		return nil, err
 	}
