@@ -246,6 +246,14 @@ func (j *journal) beginTry(node string, mode nodedb.Mode, after int) int {
 	return t.Try
 }
 
+// reached says whether the node's running boot has a step.
+func (j *journal) reached(node string, name StepName) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	tl := j.track(node).current()
+	return tl != nil && tl.Has(name)
+}
+
 // sawTry takes the count from a token that is good and newer than what we
 // remember: the daemon was killed before it wrote the count.
 func (j *journal) sawTry(node string, try int) {

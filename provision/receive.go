@@ -41,6 +41,9 @@ func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, b
 	s.journal.sawTry(n.Name, try)
 	switch step {
 	case "installing":
+		if a.Mode == nodedb.ModeNetboot {
+			return s.reached(ctx, n, a, try, PhaseInstalling, nodedb.StatusNetbooting, "the system's kernel runs")
+		}
 		return s.reached(ctx, n, a, try, PhaseInstalling, nodedb.StatusInstalling, "the installer has begun")
 	case "report":
 		s.journal.step(n.Name, n.Mode, StepReport, clean(string(text)))
@@ -130,6 +133,9 @@ var (
 func (s *Service) failed(ctx context.Context, n *nodedb.Node, a *Attempt, why string) error {
 	if why == "" {
 		why = "the installer gave up without saying why"
+		if !s.journal.reached(n.Name, StepKickstart) {
+			why = "its boot loader did not start, or gave up; its screen says why"
+		}
 	}
 	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		if now := attempt(tx.Snapshot(), n.Name); now != nil && now.Phase != PhaseInstalled && now.Phase != PhaseBooted {

@@ -58,6 +58,9 @@ func siteFor(state string, served []Interface) map[string]string {
 	if tz, err := os.ReadFile("/etc/timezone"); err == nil {
 		site["timezone"] = strings.TrimSpace(string(tz))
 	}
+	if keys := publicKeys(); keys != "" {
+		site["sshkeys"] = keys
+	}
 	for _, i := range served {
 		if len(i.Prefixes) > 0 {
 			site["master"] = i.Prefixes[0].Addr().String()
@@ -66,6 +69,28 @@ func siteFor(state string, served []Interface) map[string]string {
 		}
 	}
 	return site
+}
+
+// publicKeys are root's own on this host, which may then log in to hosts, as
+// xCAT has it; none where root has none, or we are not root.
+func publicKeys() string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	var out []string
+	files, _ := filepath.Glob(filepath.Join(home, ".ssh", "id_*.pub"))
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err == nil {
+			if line := strings.TrimSpace(string(text)); line != "" && !strings.ContainsAny(line, "|\n") {
+				out = append(out, line)
+			}
+		}
+	}
+	return strings.Join(out, "|")
 }
 
 // domain is the host's own, or one that RFC 8375 keeps for private networks.
