@@ -104,6 +104,8 @@ type Machine struct {
 	// real machines; worth nothing unless the planner knows it.
 	Probe string
 
+	TFTP bool // it asks by TFTP
+
 	// From HTTP only.
 	Agent string // User-Agent
 	Head  bool   // HEAD: nothing is sent but the size

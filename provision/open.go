@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path"
 	"strings"
 
@@ -89,12 +90,28 @@ func (s *Service) openTree(snap *nodedb.Snapshot, m netboot.Machine, name string
 		return nil, netboot.ErrNotFound
 	}
 	f, err := openFold(tree, parts[2])
+	if err != nil && parts[2] == mediumName {
+		f, err = s.openMediumFile(snap, parts[0], parts[1])
+	}
 	if err != nil {
 		return nil, err
 	}
 	f.Name = parts[2]
 	f.Node = s.nodeAt(snap, m)
 	return f, nil
+}
+
+// openMediumFile opens the whole medium of a tree.
+func (s *Service) openMediumFile(snap *nodedb.Snapshot, osName, arch string) (*netboot.File, error) {
+	name, err := s.wholeMedium(snap, osName, arch)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, netboot.ErrNotFound
+	}
+	return asFile(f)
 }
 
 // openFold opens a regular file, matching each element without case when the
@@ -235,8 +252,13 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
 	}
 	s.withTry(b, a, try, m)
+	b.TFTP = m.TFTP
 	if b.HTTPBoot || file == "bootx64.efi" || file == "crypto64.efi" {
 		b.HTTPBoot = true
+	}
+	if isBootProgram(file) && treeFile(f, b, file) == "" && contains(f.Files(b), "script") {
+		lf, err := s.openLoader(snap, m, ipxeFor(b.Firmware)) // no loader of the medium's own: iPXE, by HTTP
+		return nil, lf, err
 	}
 	if tree := treeFile(f, b, file); tree != "" {
 		tf, err := openFold(b.Tree, tree)
@@ -257,10 +279,16 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 	if err != nil {
 		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
 	}
-	if name == "boot.cfg" && !s.dry(m) {
+	if namesModules(b, f, name) && !s.dry(m) {
 		s.expectModules(b, f)
 	}
 	return text, nil, nil
+}
+
+// namesModules says whether a file is the one from which the machine learns
+// what to load next: boot.cfg, or the script where there is none.
+func namesModules(b *Boot, f Family, name string) bool {
+	return name == "boot.cfg" || name == "script" && !contains(f.Files(b), "boot.cfg")
 }
 
 // treeFile is the path in the install tree of a boot program that firmware
@@ -284,6 +312,12 @@ func treeFile(f Family, b *Boot, file string) string {
 func (s *Service) generated(b *Boot, f Family, a *Attempt, file, query string, dry bool) (string, error) {
 	if dir, rest, ok := strings.Cut(file, "/"); ok && rest == "boot.cfg" && strings.HasPrefix(dir, "01-") {
 		file = "boot.cfg"
+	}
+	// Installers that put names behind an address take a token before them:
+	// t/TOKEN/user-data is user-data?t=TOKEN.
+	if rest, ok := strings.CutPrefix(file, "t/"); ok {
+		token, rest, _ := strings.Cut(rest, "/")
+		file, query = rest, "t="+token
 	}
 	for _, name := range f.Files(b) {
 		if name != file {
@@ -316,6 +350,14 @@ func (s *Service) tokenFits(b *Boot, a *Attempt, name, query string) error {
 	}
 	b.Token = token
 	return nil
+}
+
+// ipxeFor is the iPXE that runs on UEFI firmware.
+func ipxeFor(fw netboot.Firmware) string {
+	if fw == netboot.UEFIARM64 {
+		return loaderARM64
+	}
+	return loaderUEFI
 }
 
 // memory is a file made for one request.

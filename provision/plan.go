@@ -205,6 +205,8 @@ func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Mach
 		return bootfile{base + "/boot/" + n.Name + "/exit.efi", "UEFI HTTP boot; goes on to its next boot option"}
 	case m.HTTPBoot:
 		return bootfile{base + "/boot/" + n.Name + "/bootx64.efi", "UEFI HTTP boot, the medium's own loader"}
+	case m.Firmware == netboot.UEFI64 && !m.Loader && n.Netboot == netbootOwn && n.Mode != nodedb.ModeBoot:
+		return bootfile{"boot/" + n.Name + "/mboot.efi", "UEFI by TFTP, the medium's own loader"}
 	case m.Loader && loaderServes(m, n):
 		return bootfile{base + "/boot/" + n.Name + "/script", "iPXE asks"}
 	case m.Firmware == netboot.BIOS:
@@ -220,6 +222,10 @@ func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Mach
 	}
 	return bootfile{Why: "no loader of ours runs on " + m.Firmware.String() + " firmware"}
 }
+
+// netbootOwn in noderes.netboot sends UEFI machines the medium's own loader by
+// TFTP, without iPXE: it keeps Secure Boot where the firmware has no HTTP boot.
+const netbootOwn = "mboot"
 
 // loaderServes says whether the iPXE that asks can do what the node needs.
 // Under BIOS the media's mboot.c32 wants COMBOOT, which a card's own iPXE

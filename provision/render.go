@@ -105,12 +105,13 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 		if first.File != "" {
 			text = first.File + " (" + first.Why + ")"
 		}
-		if first.File != "" && !fw.http {
+		own := strings.HasSuffix(first.File, "mboot.efi")
+		if first.File != "" && !fw.http && !own {
 			m.Loader, m.COMBOOT, m.HTTP = true, true, true
 			second := s.bootfile(snap, n, m, netip.Addr{})
 			text += " -> " + second.File + " -> " + s.chainEnd(snap, n, fw.firmware)
 		}
-		if fw.http && first.File != "" {
+		if (fw.http || own) && first.File != "" {
 			text += "; Secure Boot can stay on: nothing of ours runs before the system"
 		} else if fw.firmware == netboot.UEFI64 && first.File != "" {
 			text += "; Secure Boot must be off: iPXE is not signed"
@@ -118,6 +119,11 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 		out = append(out, Link{fw.name, text})
 	}
 	return out
+}
+
+// A kernelStarter is a family whose kernel iPXE starts by itself.
+type kernelStarter interface {
+	Kernel(b *Boot) (string, error)
 }
 
 func (s *Service) chainEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Firmware) string {
@@ -129,6 +135,13 @@ func (s *Service) chainEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Fir
 		return err.Error()
 	}
 	b.Firmware = fw
+	if k, ok := f.(kernelStarter); ok {
+		kernel, err := k.Kernel(b)
+		if err != nil {
+			return err.Error()
+		}
+		return "kernel " + kernel + " of " + b.OS
+	}
 	loader := "mboot.c32"
 	if fw != netboot.BIOS {
 		if loader, err = f.Loader(b); err != nil {

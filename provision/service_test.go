@@ -477,3 +477,38 @@ func TestExitEFI(t *testing.T) {
 		t.Errorf("entry point %#x, section at %#x, code % x", h.AddressOfEntryPoint, f.Sections[0].VirtualAddress, code[:11])
 	}
 }
+
+// TestOwnLoaderByTFTP: netboot=mboot has a UEFI machine load everything by
+// TFTP from the medium's own loader.
+func TestOwnLoaderByTFTP(t *testing.T) {
+	s, _ := newService(t)
+	nodedbtest.Put(t, s.DB, nodedbtest.Node("esx1", "all", "mac.mac=52:54:00:00:00:01", "hosts.ip=10.1.0.11", "noderes.netboot=mboot",
+		"nodetype.os=esxi8", "nodetype.arch=x86_64", "nodetype.profile=base"))
+	s.mustSet(t, "esx1", "install")
+	p, err := s.Plan(t.Context(), netboot.Machine{MAC: mac("52:54:00:00:00:01"), Local: server, PXE: true, Firmware: netboot.UEFI64, Ask: netboot.AskDiscover})
+	if err != nil || p.File != "boot/esx1/mboot.efi" {
+		t.Fatalf("%+v %v", p, err)
+	}
+	m := from1
+	m.TFTP = true
+	if text, err := s.get(m, "boot/esx1/mboot.efi"); err != nil || text != "MZ" {
+		t.Errorf("mboot.efi: %q %v", text, err)
+	}
+	if text, err := s.get(m, "boot/esx1/01-52-54-00-00-00-01/boot.cfg"); err != nil || !strings.HasPrefix(text, "boot.cfg esx1") {
+		t.Errorf("boot.cfg: %q %v", text, err)
+	}
+	for _, l := range s.Chain(s.DB.Snapshot(), mustNode(t, s, "esx1")) {
+		if l.Firmware == "uefi" && !strings.Contains(l.Text, "Secure Boot can stay on") {
+			t.Errorf("show chain: %s", l.Text)
+		}
+	}
+}
+
+func mustNode(t *testing.T, s *Service, name string) *nodedb.Node {
+	t.Helper()
+	n, err := s.DB.Snapshot().Node(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

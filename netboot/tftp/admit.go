@@ -119,6 +119,7 @@ func (s *Server) Load() Load {
 
 func (s *Server) machine(peer netip.AddrPort, from origin) netboot.Machine {
 	return netboot.Machine{
+		TFTP:      true,
 		Addr:      peer.Addr().Unmap(),
 		Local:     from.local,
 		Interface: s.mtu(from.index).name,
