@@ -34,6 +34,7 @@ func New(ctx context.Context, store Store) (*DB, error) {
 	db := &DB{store: store, cancel: cancel, done: make(chan struct{}), seen: make(chan struct{}), subs: make(map[*sub]struct{})}
 	b := newBuilder()
 	db.publish(b.load(recs, rev))
+	go db.Snapshot().Nodes() // so that the first to ask need not wait for all to be worked out
 	go func() {
 		defer close(db.done)
 		db.follow(follow, b)

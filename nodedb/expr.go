@@ -10,7 +10,6 @@ import (
 var (
 	groupRefText = regexp.MustCompile(`^\$(?:([1-9]\d*)|\{([1-9]\d*)\})`)
 	directive    = regexp.MustCompile(`^(-?0?\d{0,2}(?:\.\d{1,2})?)([diusxXobc%])`)
-	slashForm    = regexp.MustCompile(`^/[^/]*/[^/]*/$`)
 )
 
 // An expr is a value that is worked out from a node's name. There are three
@@ -33,7 +32,8 @@ func isExpr(v string) bool {
 	if len(v) < 2 {
 		return false
 	}
-	return v[0] == '|' && v[len(v)-1] == '|' || v[0] == '/' && slashForm.MatchString(v)
+	first, last := v[0], v[len(v)-1]
+	return first == '|' && last == '|' || first == '/' && last == '/' && strings.Count(v, "/") == 3
 }
 
 // CheckExpression returns what is wrong with a value that has the form of a

@@ -133,28 +133,22 @@ func (b *nodeBuilder) note(column string, err error) {
 // its groups have, which is much less than what they may have.
 func (b *nodeBuilder) texts() {
 	s, n := b.n.src, b.n
+	n.Status = Status(b.text("nodelist.status"))
 	for column := range s.rec.Attrs {
-		b.field(n, column)
+		if f := n.text(column); f != nil {
+			*f = b.text(column)
+		}
 	}
 	if s.set == nil {
 		return
 	}
-	for _, row := range s.set.rows {
-		for column := range row.rec.Attrs {
-			b.field(n, column)
+	for _, g := range s.set.fieldValues() {
+		if s.own(g.column) != "" {
+			continue
 		}
-	}
-}
-
-// field fills in the field of a column, if it has one that is still empty.
-func (b *nodeBuilder) field(n *Node, column string) {
-	switch column {
-	case "nodelist.status":
-		n.Status = Status(b.text(column))
-		return
-	}
-	if f := n.text(column); f != nil && *f == "" {
-		*f = b.text(column)
+		v, err := s.set.env.exprs.eval(g.raw, n.Name)
+		b.note(g.column, err)
+		*n.text(g.column) = v
 	}
 }
 

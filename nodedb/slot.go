@@ -21,6 +21,35 @@ type groupSet struct {
 	names []string
 	rows  []*slot // of those groups that have a record, in order
 	env   *env
+
+	fields lazy[[]groupField]
+}
+
+// A groupField is a text field of Node that groups give a value.
+type groupField struct {
+	column string
+	raw    string
+}
+
+// fieldValues are the fields that the groups give values, before those are
+// worked out for a node.
+func (g *groupSet) fieldValues() []groupField {
+	return g.fields.get(func() []groupField {
+		var list []groupField
+		var none Node
+		nobody := &slot{set: g}
+		for _, row := range g.rows {
+			for column := range row.rec.Attrs {
+				if none.text(column) == nil || slices.ContainsFunc(list, func(f groupField) bool { return f.column == column }) {
+					continue
+				}
+				if raw := nobody.raw(column); raw != "" {
+					list = append(list, groupField{column, raw})
+				}
+			}
+		}
+		return list
+	})
 }
 
 // An env is what bears on the values of all nodes.
