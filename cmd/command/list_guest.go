@@ -1,4 +1,9 @@
 package command
 
 // guestCommands are listed here in the order of help.
-func guestCommands() []*Command { return []*Command{} }
+func guestCommands() []*Command {
+	return []*Command{
+		mkvmCmd, chvmCmd, lsvmCmd, rmvmCmd, clonevmCmd, rmigrateCmd,
+		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd,
+	}
+}

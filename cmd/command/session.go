@@ -20,12 +20,14 @@ import (
 	"margay/nodedb"
 	"margay/provision"
 	"margay/provision/api"
+	"margay/vm"
 )
 
 // Deps are what commands act on. The daemon fills it once.
 type Deps struct {
 	DB      *nodedb.DB
 	Service *provision.Service
+	Guests  *vm.Manager // nil: none
 	Log     *slog.Logger
 	Version string
 	Ports   Ports

@@ -1,0 +1,71 @@
+package command
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+
+	"margay/nodedb"
+	"margay/vm"
+)
+
+var chhypervisorCmd = &Command{
+	Name:  "chhypervisor",
+	Usage: "noderange -m | -o | -s | --addvlan network | --removevlan network",
+	Short: "take hosts in and out of maintenance, add and remove their networks",
+	Group: GroupGuest,
+	Flags: func(f *pflag.FlagSet) {
+		f.BoolP("maintenance", "m", false, "enter maintenance mode")
+		f.BoolP("online", "o", false, "leave maintenance mode")
+		f.BoolP("show", "s", false, "say which")
+		f.String("addvlan", "", "make a network, named as in vmnics")
+		f.String("removevlan", "", "remove a network")
+	},
+	Run: chhypervisor,
+}
+
+func chhypervisor(ctx context.Context, s *Session, args []string) error {
+	snap := s.DB.Snapshot()
+	hosts, rest, err := s.hypervisors(snap, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return Usagef("Invalid arguments:  %s", rest[0])
+	}
+	emit, flush := s.emit(ctx)
+	switch {
+	case s.Bool("maintenance"):
+		s.Guests.Hosts(ctx, snap, hosts, vm.EnterMaintenance(), emit)
+	case s.Bool("online"):
+		s.Guests.Hosts(ctx, snap, hosts, vm.ExitMaintenance(), emit)
+	case s.Bool("show"):
+		s.Guests.Hosts(ctx, snap, hosts, vm.ShowMaintenance(), emit)
+	case s.String("addvlan") != "":
+		s.Guests.VLAN(ctx, snap, hosts, s.String("addvlan"), true, emit)
+	case s.String("removevlan") != "":
+		s.Guests.VLAN(ctx, snap, hosts, s.String("removevlan"), false, emit)
+	default:
+		return Usagef("say what to do")
+	}
+	return flush()
+}
+
+// eachHost does one operation on the hosts of a noderange.
+func eachHost(ctx context.Context, s *Session, args []string, op vm.HostOp) error {
+	snap := s.DB.Snapshot()
+	hosts, rest, err := s.hypervisors(snap, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return Usagef("Invalid arguments:  %s", rest[0])
+	}
+	return onHosts(ctx, s, snap, hosts, op)
+}
+
+func onHosts(ctx context.Context, s *Session, snap *nodedb.Snapshot, hosts []*nodedb.Node, op vm.HostOp) error {
+	emit, flush := s.emit(ctx)
+	s.Guests.Hosts(ctx, snap, hosts, op, emit)
+	return flush()
+}

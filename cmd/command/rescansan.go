@@ -1,0 +1,17 @@
+package command
+
+import (
+	"context"
+
+	"margay/vm"
+)
+
+var rescansanCmd = &Command{
+	Name:  "rescansan",
+	Usage: "noderange",
+	Short: "have hosts look for new storage",
+	Group: GroupGuest,
+	Run: func(ctx context.Context, s *Session, args []string) error {
+		return eachHost(ctx, s, args, vm.Rescan())
+	},
+}
