@@ -6,9 +6,13 @@ import (
 	"strings"
 )
 
-// A Doubt is something about a node that is allowed and hardly meant. Attr is
-// the attribute that it is about, empty if it is a value that does not parse.
-type Doubt struct{ Node, Attr, Text string }
+// A Doubt is something about a node, or another object, that is allowed and
+// hardly meant. Attr is the attribute that it is about, empty if it is a value
+// that does not parse. With Wrong set it will not work.
+type Doubt struct {
+	Node, Attr, Text string
+	Wrong            bool
+}
 
 func (d Doubt) String() string { return d.Node + ": " + d.Text }
 
@@ -32,8 +36,20 @@ func (n *Network) Doubts() []Doubt {
 	if err == nil {
 		return nil
 	}
-	text := strings.TrimSuffix(err.Error(), ": "+ErrInvalid.Error())
-	return []Doubt{{Node: n.Name, Text: strings.TrimPrefix(text, "network "+n.Name+": ")}}
+	text := bare(err)
+	return []Doubt{{Node: n.Name, Wrong: true, Text: strings.TrimPrefix(text, "network "+n.Name+": ")}}
+}
+
+// bare is an error's text without its class.
+func bare(err error) string {
+	text := err.Error()
+	for {
+		short := strings.TrimSuffix(text, ": "+ErrInvalid.Error())
+		if short == text {
+			return text
+		}
+		text = short
+	}
 }
 
 type doubter struct {
@@ -42,18 +58,24 @@ type doubter struct {
 }
 
 func (d *doubter) add(n *Node, attr, format string, args ...any) {
-	d.list = append(d.list, Doubt{n.Name, attr, fmt.Sprintf(format, args...)})
+	d.list = append(d.list, Doubt{Node: n.Name, Attr: attr, Text: fmt.Sprintf(format, args...)})
+}
+
+// wrong is add for what will not work.
+func (d *doubter) wrong(n *Node, attr, format string, args ...any) {
+	d.list = append(d.list, Doubt{n.Name, attr, fmt.Sprintf(format, args...), true})
 }
 
 func (d *doubter) node(n *Node) {
 	if err := n.Check(); err != nil {
-		text := strings.TrimSuffix(err.Error(), ": "+ErrInvalid.Error())
+		text := bare(err)
 		text = strings.TrimPrefix(strings.TrimPrefix(text, "node "), n.Name+": ")
-		d.add(n, "", "%s", text)
+		d.wrong(n, "", "%s", text)
 	}
+	d.values(n)
 	for _, m := range n.MACs {
 		if o := others(d.snap.NamesByMAC(m.Addr), n.Name); o != "" {
-			d.add(n, "mac", "MAC address %s is also that of %s", m.Addr, o)
+			d.wrong(n, "mac", "MAC address %s is also that of %s", m.Addr, o)
 		}
 	}
 	if n.Addr.IsValid() {
@@ -69,14 +91,14 @@ func (d *doubter) node(n *Node) {
 
 func (d *doubter) addr(n *Node) {
 	if o := others(d.snap.NamesByAddr(n.Addr), n.Name); o != "" {
-		d.add(n, "ip", "address %s is also that of %s", n.Addr, o)
+		d.wrong(n, "ip", "address %s is also that of %s", n.Addr, o)
 	}
 	net := d.snap.NetworkOf(n.Addr)
 	if net == nil {
 		return
 	}
 	if slices.ContainsFunc(net.DynamicRanges, func(r Range) bool { return r.Contains(n.Addr) }) {
-		d.add(n, "ip", "address %s lies in the dynamic range of network %s", n.Addr, net.Name)
+		d.wrong(n, "ip", "address %s lies in the dynamic range of network %s", n.Addr, net.Name)
 	}
 }
 

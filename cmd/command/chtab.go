@@ -164,6 +164,9 @@ func warnRow(s *Session, keys map[string]string, changes []rowChange) {
 	if node := keys["node"]; node != "" {
 		warnDoubts(s, []string{node}, touched)
 	}
+	if group := keys["groupname"]; group != "" {
+		warnGroups(s, []string{group})
+	}
 }
 
 // touchColumn notes the attribute that a column is.

@@ -163,6 +163,9 @@ func (r *defResult) doubt(s *Session, items []defItem) {
 		}
 	}
 	warnDoubts(s, r.nodes, touched)
+	if touched["membergroups"] || touched["wherevals"] {
+		warnGroups(s, r.done)
+	}
 	for _, n := range s.DB.Snapshot().Networks() {
 		if slices.Contains(r.networks, n.Name) {
 			printDoubts(s, n.Doubts(), nil)
@@ -177,6 +180,15 @@ func warnDoubts(s *Session, nodes []string, touched map[string]bool) {
 		if touched[attr] && len(nodes) > 0 {
 			printDoubts(s, s.DB.Snapshot().Doubts(nodes), touched)
 			return
+		}
+	}
+}
+
+// warnGroups warns of what is doubtful about what groups are made of.
+func warnGroups(s *Session, groups []string) {
+	for _, d := range s.DB.Snapshot().Check() {
+		if name, ok := strings.CutPrefix(d.Node, "group "); ok && slices.Contains(groups, name) {
+			s.NodeWarn(d.Node, "%s", d.Text)
 		}
 	}
 }

@@ -90,6 +90,9 @@ func warnTable(s *Session, t *nodedb.Table, rows [][]string) {
 	for _, c := range t.Columns {
 		touchColumn(touched, t.Attr(c.Name))
 	}
+	if t.Name == "nodegroup" {
+		warnGroups(s, s.DB.Snapshot().Groups())
+	}
 	if !t.ByNode() || len(touched) == 0 {
 		return
 	}
