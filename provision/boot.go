@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"margay/netboot"
@@ -45,7 +47,7 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 		return nil, nil, err
 	}
 	tree, err := s.tree(snap, t.os, t.arch)
-	if err != nil {
+	if err != nil && !s.hasImage(snap, t) {
 		return nil, nil, err
 	}
 	b := &Boot{
@@ -53,6 +55,10 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 		OS: t.os, Arch: t.arch, Profile: t.profile,
 		Server: server, Base: s.base(server),
 		Tree: tree, TreePath: "install/" + t.os + "/" + t.arch,
+		Install: os.DirFS(s.InstallDir(snap)),
+	}
+	if _, err := s.wholeMedium(snap, t.os, t.arch); err == nil {
+		b.MediumURL = b.TreeURL() + "/" + mediumName
 	}
 	b.State = func() ([]byte, error) {
 		data, err := s.hostState(n.Name)
@@ -71,6 +77,16 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 		return nil, nil, fmt.Errorf("No MAC address available for this node; set it with chdef %s mac=MAC: %w", n.Name, nodedb.ErrInvalid)
 	}
 	return b, f, nil
+}
+
+// hasImage says whether a target is a diskless image, which may have been made
+// without a medium.
+func (s *Service) hasImage(snap *nodedb.Snapshot, t target) bool {
+	if t.mode != nodedb.ModeNetboot || !plainName(t.os) || !plainName(t.arch) || !plainName(t.profile) {
+		return false
+	}
+	fi, err := os.Stat(filepath.Join(s.InstallDir(snap), "netboot", t.os, t.arch, t.profile))
+	return err == nil && fi.IsDir()
 }
 
 // withTry adds what only a machine that asks brings: its try's token and its

@@ -245,6 +245,7 @@ func (s *Service) CleanPartial() {
 		s.Log.Warn("removing a half unpacked tree", "dir", dir)
 		os.RemoveAll(dir)
 	}
+	s.cleanImages(s.InstallDir(s.DB.Snapshot()))
 }
 
 // defineImages writes a release's osimages. One that an operator has changed

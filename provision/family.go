@@ -54,9 +54,16 @@ type Boot struct {
 
 	Server   netip.Addr // our address as the node reaches us
 	Base     string     // "http://10.1.0.1" or with ":port"; no slash at the end
-	Tree     fs.FS      // the install tree
+	Tree     fs.FS      // the install tree; nil for a diskless image that has none
 	TreePath string     // its path below Base: "install/esxi8.0.2/x86_64"
-	Token    string     // of the attempt; "" renders the word TOKEN
+
+	// Install is the whole install directory: postscripts, diskless images. It
+	// may be nil. MediumURL is the medium of the tree as one file; empty if it
+	// is no longer where copycds read it.
+	Install   fs.FS
+	MediumURL string
+
+	Token string // of the attempt; "" renders the word TOKEN
 
 	Firmware netboot.Firmware // of the machine that asks; unknown renders for BIOS
 	HTTPBoot bool

@@ -160,6 +160,10 @@ func fileStep(n *nodedb.Node, name string, e netboot.Event) (StepName, string) {
 		return StepBootConfig, "has its boot.cfg"
 	case base == "ks.cfg":
 		return StepKickstart, "has its kickstart"
+	case base == "preseed.cfg", base == "user-data", base == "autoinst.xml":
+		return StepKickstart, "has its answer file, " + base
+	case base == "mypostscript":
+		return StepReport, "has its list of postscripts"
 	}
 	return "", ""
 }

@@ -111,7 +111,9 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 			second := s.bootfile(snap, n, m, netip.Addr{})
 			text += " -> " + second.File + " -> " + s.chainEnd(snap, n, fw.firmware)
 		}
-		if (fw.http || own) && first.File != "" {
+		if fw.http && first.File != "" && s.startsKernel(snap, n) {
+			text += " -> iPXE, as its UEFI loaders take no menu of a node's own; Secure Boot must be off: iPXE is not signed"
+		} else if (fw.http || own) && first.File != "" {
 			text += "; Secure Boot can stay on: nothing of ours runs before the system"
 		} else if fw.firmware == netboot.UEFI64 && first.File != "" {
 			text += "; Secure Boot must be off: iPXE is not signed"
@@ -124,6 +126,16 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 // A kernelStarter is a family whose kernel iPXE starts by itself.
 type kernelStarter interface {
 	Kernel(b *Boot) (string, error)
+}
+
+// startsKernel says whether the node's system is started by iPXE itself.
+func (s *Service) startsKernel(snap *nodedb.Snapshot, n *nodedb.Node) bool {
+	if n.Mode != nodedb.ModeInstall && n.Mode != nodedb.ModeNetboot {
+		return false
+	}
+	f, err := s.family(n.OS)
+	_, ok := f.(kernelStarter)
+	return err == nil && ok
 }
 
 func (s *Service) chainEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Firmware) string {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"margay/netboot"
 	"margay/nodedb"
 )
 
@@ -60,6 +61,24 @@ func (s *Service) mediumTree(m Media) (fs.FS, error) {
 	}
 	s.mediums[key] = t
 	return t, nil
+}
+
+// mediumName is a tree's medium, as one file of the tree: some installers load
+// it whole.
+const mediumName = "medium.iso"
+
+// wholeMedium is the path of the medium that a tree came from, if the file is
+// still the one that copycds saw.
+func (s *Service) wholeMedium(snap *nodedb.Snapshot, osName, arch string) (string, error) {
+	m, ok := mediaOf(snap, osName, arch)
+	if !ok {
+		return "", netboot.ErrNotFound
+	}
+	fi, err := os.Stat(m.ISO)
+	if err != nil || fi.Size() != m.Size || !fi.ModTime().Equal(m.ModTime) {
+		return "", netboot.ErrNotFound
+	}
+	return m.ISO, nil
 }
 
 // sameDir says whether r is still what dir names: copycds swaps whole trees.
