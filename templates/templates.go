@@ -26,7 +26,7 @@ import (
 	"text/template"
 )
 
-//go:embed esxi ipxe
+//go:embed esxi ipxe linux
 var builtin embed.FS
 
 // A Set is the built-in templates with an operator's over them. It may be used

@@ -24,6 +24,7 @@ import (
 	"margay/provision"
 	"margay/provision/api"
 	"margay/provision/esxi"
+	"margay/provision/linux"
 	"margay/provision/media"
 	"margay/templates"
 )
@@ -183,7 +184,7 @@ func (d *daemon) wire() {
 	d.service = provision.NewService(provision.Config{
 		DB:       d.db,
 		State:    d.state,
-		Families: []provision.Family{esxi.New(d.sets)},
+		Families: []provision.Family{esxi.New(d.sets), linux.New(d.sets)},
 		Loaders:  loader.FS(),
 		Medium:   openMedium,
 		HTTPPort: port(d.httpL),

@@ -1,0 +1,2 @@
+{{include "say.sh" .}}
+say {{quote .Installing}}
