@@ -283,10 +283,32 @@ func (c *cloner) clone(ctx context.Context, g *Guest, master VM, row nodedb.Reco
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
-	if err := c.make(ctx, st, g, master, ds, req.Full); err != nil {
+	nets, err := c.networks(ctx, st, g, row)
+	if err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
+	if err := c.make(ctx, st, g, master, ds, nets, req.Full); err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
 	return Result{Node: g.Name, Text: "Successfully cloned from " + req.Base, Facts: facts}
+}
+
+// networks makes the master's networks on the host that the clone goes to.
+func (c *cloner) networks(ctx context.Context, st *site, g *Guest, row nodedb.Record) ([]string, error) {
+	specs, err := ParseNetworks(row.Attrs["vmmaster.nics"])
+	if err != nil {
+		return nil, err
+	}
+	defer c.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
+	var out []string
+	for _, n := range specs {
+		name, err := st.network(ctx, g, n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, name)
+	}
+	return out, nil
 }
 
 // fromMaster is what the table learns of a clone, and where the clone goes:
@@ -314,18 +336,25 @@ func (g *Guest) fromMaster(row nodedb.Record, base string) (map[string]string, [
 	return facts, storage, nil
 }
 
-func (c *cloner) make(ctx context.Context, st *site, g *Guest, master VM, ds string, full bool) error {
+func (c *cloner) make(ctx context.Context, st *site, g *Guest, master VM, ds string, nets []string, full bool) error {
 	api, ok := as[Cloner](c.hv)
 	if ok && c.hv.About().Kind == VPX {
 		nv, err := api.Clone(ctx, master, CloneSpec{Name: g.Name, Where: st.where(g), Datastore: ds, Linked: !full}, progress(c.emit, g.Name))
 		if err != nil {
 			return err
 		}
-		return c.identity(ctx, g, nv.Name)
+		if err := c.identity(ctx, g, nets); err != nil {
+			c.hv.Remove(context.WithoutCancel(ctx), nv, true) // half a clone has another's addresses
+			return err
+		}
+		return nil
 	}
 	spec := rebuilt(master, g.Name)
 	spec.UUID = SwapUUID(g.UUID)
 	for i := range spec.NICs {
+		if i < len(nets) {
+			spec.NICs[i].Network = nets[i]
+		}
 		if mac := g.MAC(i); mac != "" {
 			spec.NICs[i].MAC, spec.NICs[i].MACType = mac, "manual"
 		}
@@ -352,21 +381,25 @@ func (c *cloner) link(ctx context.Context, st *site, g *Guest, master VM, spec *
 	return err
 }
 
-// identity gives a clone its own addresses and UUID.
-func (c *cloner) identity(ctx context.Context, g *Guest, name string) error {
-	vms, err := c.hv.VMs(ctx, Query{Names: []string{name}, Detail: true})
+// identity gives a clone its own addresses and UUID, and puts it on the
+// networks of its own host.
+func (c *cloner) identity(ctx context.Context, g *Guest, nets []string) error {
+	vms, err := c.hv.VMs(ctx, Query{Names: []string{g.Name}, Detail: true})
 	if err != nil {
 		return err
 	}
 	v, err := pick(g, vms)
 	if err != nil || v == nil || v.Spec == nil {
-		return Errorf(ErrNotFound, "the clone %s is not there", name)
+		return Errorf(ErrNotFound, "the clone %s is not there", g.Name)
 	}
 	change := &Change{}
 	if g.UUID != "" {
 		change.UUID = SwapUUID(g.UUID)
 	}
 	for i, n := range v.Spec.NICs {
+		if i < len(nets) {
+			n.Network = nets[i]
+		}
 		if mac := g.MAC(i); mac != "" {
 			n.MAC, n.MACType = mac, "manual"
 			change.EditNICs = append(change.EditNICs, n)

@@ -221,7 +221,39 @@ func (f *folderObject) AddStandaloneHostTask(ctx *simulator.Context, req *types.
 		body.Res.Returnval = failing(ctx, f.Folder, "addStandaloneHost", fault)
 		return body
 	}
-	return f.Folder.AddStandaloneHostTask(ctx, req)
+	body.Res.Returnval = simulator.CreateTask(f.Folder, "addStandaloneHost", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		r := f.Folder.AddStandaloneHostTask(ctx, req).(*methods.AddStandaloneHost_TaskBody)
+		if r.Fault() != nil {
+			return nil, &types.NotSupported{}
+		}
+		ref, fault := inner(ctx, r.Res.Returnval)
+		if fault == nil { // views saw it before it had its place
+			ctx.Map.Put(ctx.Map.Get(ref.(types.ManagedObjectReference)))
+		}
+		return ref, fault
+	}).Run(ctx)
+	return body
+}
+
+// DestroyTask takes out a host that is in no cluster, with the compute
+// resource that it has of its own.
+func (c *computeResource) DestroyTask(ctx *simulator.Context, req *types.Destroy_Task) soap.HasFault {
+	run := func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		for _, ref := range c.Host {
+			if h, ok := ctx.Map.Get(ref).(*simulator.HostSystem); ok && len(h.Vm) > 0 && h.Runtime.ConnectionState == types.HostSystemConnectionStateConnected {
+				return nil, &types.ResourceInUse{}
+			}
+		}
+		if f, ok := ctx.Map.Get(*c.Parent).(*simulator.Folder); ok {
+			ctx.Map.RemoveReference(ctx, f, &f.ChildEntity, c.Self)
+		}
+		for _, ref := range c.Host {
+			ctx.Map.Remove(ctx, ref)
+		}
+		ctx.Map.Remove(ctx, c.Self)
+		return nil, nil
+	}
+	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: simulator.CreateTask(c.ComputeResource, "destroy", run).Run(ctx)}}
 }
 
 func (w *World) known(spec types.HostConnectSpec) *World {

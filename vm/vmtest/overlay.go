@@ -35,6 +35,10 @@ type (
 		*simulator.VirtualDiskManager
 		w *World
 	}
+	computeResource struct {
+		*mo.ComputeResource
+		w *World
+	}
 )
 
 // readOnly are the methods that the free licence lets pass.
@@ -103,6 +107,8 @@ func (w *World) wrapped(o mo.Reference) mo.Reference {
 		return &hostObject{o, w}
 	case *simulator.VirtualDiskManager:
 		return &disks{o, w}
+	case *mo.ComputeResource:
+		return &computeResource{o, w}
 	}
 	return nil
 }
