@@ -60,14 +60,15 @@ func (b *builder) apply(recs []Record, rev int64) *Snapshot {
 	c := &change{b: b, e: new(edit), next: *b.snap, own: make(map[Kind]bool), touched: make(map[string]*slot)}
 	c.next.rev = rev
 	c.next.kinds = maps.Clone(b.snap.kinds)
-	groups := make(map[string]bool)
+	groups := make(map[string]bool) // true: it may change what the indexes have of its members
 	hierarchy := false
 	for _, r := range recs {
 		switch r.Kind {
 		case KindNode:
 			continue
 		case KindGroup:
-			groups[r.Name] = true
+			old, _ := c.next.slot(r.Key)
+			groups[r.Name] = old.isIndexed() || newSlot(r).isIndexed()
 		case KindSite:
 			hierarchy = hierarchy || r.Name == "hierarchicalattrs"
 		}
@@ -147,7 +148,7 @@ func (c *change) hierarchy() {
 	c.next.env = e
 	clear(c.b.sets)
 	for _, s := range c.next.kind(KindNode).all() {
-		c.replace(s)
+		c.replace(s, true)
 	}
 }
 
@@ -157,35 +158,46 @@ func (c *change) regroup(groups map[string]bool) {
 		return
 	}
 	for text, set := range c.b.sets {
-		if slices.ContainsFunc(set.names, func(g string) bool { return groups[g] }) {
+		if slices.ContainsFunc(set.names, func(g string) bool { _, ok := groups[g]; return ok }) {
 			delete(c.b.sets, text)
 		}
 	}
-	for g := range groups {
-		names, ok := c.next.members.get(g)
-		if !ok {
-			continue
-		}
-		for name := range names.all() {
-			if s, ok := c.next.slot(Key{KindNode, name}); ok {
-				c.replace(s)
+	done := make(map[string]bool) // members, where there are several groups
+	for _, indexed := range []bool{true, false} {
+		for g, is := range groups {
+			names, ok := c.next.members.get(g)
+			if !ok || is != indexed {
+				continue
+			}
+			for name := range names.all() {
+				if len(groups) > 1 {
+					if done[name] {
+						continue
+					}
+					done[name] = true
+				}
+				if s, ok := c.next.slot(Key{KindNode, name}); ok {
+					c.replace(s, indexed)
+				}
 			}
 		}
 	}
 }
 
-// replace gives a node a new slot for the same record.
-func (c *change) replace(s *slot) {
+// replace gives a node a new slot for the same record. indexed: the indexes
+// may have to know.
+func (c *change) replace(s *slot, indexed bool) {
 	if _, ok := c.touched[s.rec.Name]; ok {
 		return
 	}
-	c.touched[s.rec.Name] = s
-	c.table(KindNode).put(c.e, s.rec.Name, c.nodeSlot(s.rec))
+	if indexed {
+		c.touched[s.rec.Name] = s
+	}
+	c.table(KindNode).put(c.e, s.rec.Name, &slot{rec: s.rec, disabled: s.disabled, set: c.setOf(s.rec)})
 }
 
-// nodeSlot makes a node's slot.
-func (c *change) nodeSlot(r Record) *slot {
-	s := newSlot(r)
+// setOf returns the rows that a node inherits.
+func (c *change) setOf(r Record) *groupSet {
 	text := r.Attrs["nodelist.groups"]
 	set := c.b.sets[text]
 	if set == nil {
@@ -197,8 +209,7 @@ func (c *change) nodeSlot(r Record) *slot {
 		}
 		c.b.sets[text] = set
 	}
-	s.set = set
-	return s
+	return set
 }
 
 // splitGroups reads nodelist.groups: each name once.
@@ -225,7 +236,8 @@ func (c *change) putNode(r Record) {
 	if r.Attrs == nil {
 		c.table(KindNode).remove(c.e, r.Name)
 	} else {
-		s := c.nodeSlot(r)
+		s := newSlot(r)
+		s.set = c.setOf(r)
 		after = s.set.names
 		c.table(KindNode).put(c.e, r.Name, s)
 	}
@@ -309,6 +321,20 @@ func (c *change) indexAddr(name string, old, now *slot) {
 	if a, _ := parseAddr(after); a.IsValid() {
 		c.next.addrs.add(c.e, a, name)
 	}
+}
+
+// isIndexed says whether a group's record bears on what the indexes have of
+// its members.
+func (s *slot) isIndexed() bool {
+	if s == nil {
+		return false
+	}
+	for _, column := range []string{"mac.mac", "hosts.ip", "mac.disable", "hosts.disable"} {
+		if s.rec.Attrs[column] != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // indexed returns the value of a node's column as the indexes have it.
