@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,12 +19,9 @@ const (
 // TestFirmware installs one machine of each firmware and has it boot from its
 // disk afterwards.
 func TestFirmware(t *testing.T) {
-	l := newLab(t)
-	l.refuseIPv6(t)
 	k := buildKit(t)
-	m := newMedium(t, k)
-	t.Log(l.run(t, "copycds", m.iso))
-	l.run(t, "chtab", "key=vmware", "passwd.username=root", "passwd.password=Cluster-1")
+	l, m := newInstallLab(t, k)
+	l.refuseIPv6(t)
 	tests := []struct {
 		machine
 		args string // of the medium's boot loader
@@ -40,6 +39,38 @@ func TestFirmware(t *testing.T) {
 			l.install(t, tt.machine, k, m, tt.args)
 		})
 	}
+}
+
+// TestLostModule boots a machine from a tree that has lost a module: it is
+// refused, its loader comes back to the script, and that tells the daemon.
+func TestLostModule(t *testing.T) {
+	k := buildKit(t)
+	l, med := newInstallLab(t, k)
+	m := machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11"}
+	l.define(t, m)
+	lost := med.load[len(med.load)/2]
+	if err := os.Remove(filepath.Join(l.state, "install/esxi8.0.2/x86_64", lost)); err != nil {
+		t.Fatal(err)
+	}
+	c := m.start(t, l.lan, k)
+	c.wait(t, 2*time.Minute, "MBOOT-FATAL: 15")
+	c.wait(t, time.Minute, m.name+": the ESXi boot loader did not start")
+	out, err := l.command("watch", m.name, "--until", "installed", "--timeout", "1m").CombinedOutput()
+	if err == nil {
+		t.Error("margay watch --until installed ends well")
+	}
+	checkWatch(t, m.name, string(out), "refused.* "+lost+" is missing", "failed")
+	l.expect(t, m.name, "status=failed")
+}
+
+// newInstallLab is a lab whose daemon has taken in a medium.
+func newInstallLab(t *testing.T, k kit) (*lab, medium) {
+	t.Helper()
+	l := newLab(t)
+	m := newMedium(t, k)
+	t.Log(l.run(t, "copycds", m.iso))
+	l.run(t, "chtab", "key=vmware", "passwd.username=root", "passwd.password=Cluster-1")
+	return l, m
 }
 
 func (l *lab) define(t *testing.T, m machine) {

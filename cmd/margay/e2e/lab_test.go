@@ -24,6 +24,7 @@ type lab struct {
 	lan    *netboottest.LAN
 	server *netboottest.Host
 	margay string // the program
+	state  string // its directory
 	socket string
 	log    *output
 }
@@ -37,6 +38,7 @@ func newLab(t *testing.T) *lab {
 		lan:    lan,
 		server: lan.NewHost(t, serverAddr+"/24"),
 		margay: filepath.Join(dir, "margay"),
+		state:  filepath.Join(dir, "state"),
 		socket: filepath.Join(dir, "sock"),
 		log:    &output{},
 	}
@@ -62,7 +64,7 @@ func shortDir(t *testing.T) string {
 
 func (l *lab) serve(t *testing.T, dir string) {
 	t.Helper()
-	cmd := exec.Command(l.margay, "serve", "--verbose", "--state", filepath.Join(dir, "state"),
+	cmd := exec.Command(l.margay, "serve", "--verbose", "--state", l.state,
 		"--interface", "eth0", "--no-ipv6-router", "--templates", filepath.Join(dir, "templates"), "--socket", l.socket)
 	cmd.Stdout, cmd.Stderr = l.log, l.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

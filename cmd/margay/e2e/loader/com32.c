@@ -34,6 +34,7 @@ struct entry {
 static const struct entry *env;
 
 enum { CARRY = 1, OPEN = 6, READ = 7, CLOSE = 8, CHUNK = 16384, NAME = 1024 };
+#define UNKNOWN 0xffffffffu
 
 static void call(struct regs *r, u16 function)
 {
@@ -56,7 +57,7 @@ static int fetch(const char *url, struct sink *s)
 {
 	struct regs r;
 	char *data = env->bounce + NAME;
-	u32 n = 0, block;
+	u32 n = 0, block, size;
 	u16 handle;
 
 	for (; url[n] && n < NAME - 1; n++)
@@ -66,10 +67,11 @@ static int fetch(const char *url, struct sink *s)
 	r.es = segment(env->bounce);
 	r.esi.w = offset(env->bounce);
 	call(&r, OPEN);
-	if (r.eflags & CARRY)
-		return -1;
 	handle = r.esi.w;
 	block = r.ecx.w;
+	size = r.eax.l;
+	if (r.eflags & CARRY || !block) /* iPXE does not hand the carry flag on */
+		return -1;
 	do {
 		zero(&r);
 		r.esi.w = handle;
@@ -86,7 +88,7 @@ static int fetch(const char *url, struct sink *s)
 		r.esi.w = handle;
 		call(&r, CLOSE);
 	}
-	return 0;
+	return size != UNKNOWN && size != s->size ? -1 : 0;
 }
 
 void com32_main(const struct entry *e)
