@@ -47,6 +47,11 @@ func writeHeader(b *strings.Builder, t *Table) {
 // that begin with # are skipped. Errors name the line and wrap ErrInvalid.
 func ParseCSV(t *Table, text string) ([][]string, error) {
 	p := &csvParser{text: text, line: 1}
+	return p.rows(t)
+}
+
+// rows reads a whole file.
+func (p *csvParser) rows(t *Table) ([][]string, error) {
 	header, err := p.header(t)
 	if err != nil {
 		return nil, err

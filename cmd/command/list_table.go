@@ -6,5 +6,6 @@ func tableCommands() []*Command {
 		mkdefCmd, chdefCmd, lsdefCmd, rmdefCmd,
 		nodelsCmd, nodechCmd, nodegrpchCmd, nodeaddCmd, nodermCmd,
 		tabdumpCmd, tabrestoreCmd, tabeditCmd, chtabCmd, gettabCmd, tabgrepCmd, tabpruneCmd,
+		dumpxCATdbCmd, restorexCATdbCmd,
 	}
 }

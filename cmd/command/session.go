@@ -35,6 +35,9 @@ type Deps struct {
 	Foreign func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
 	Stop    func() // ends the daemon; nil in tests
 	Audit   *Audit // nil: no auditlog
+	// Backup writes the whole table, with the sealing key if wanted, and says
+	// how many records that was.
+	Backup func(ctx context.Context, w io.Writer, key bool) (int, error)
 }
 
 // A ForeignDHCP is another DHCP server on one of our networks.

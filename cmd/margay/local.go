@@ -15,7 +15,7 @@ import (
 // localCommands run in the client: they need no daemon, or are it.
 func (c *cli) localCommands() []*command.Command {
 	return []*command.Command{command.Tabedit(c.remote, c.stdin, c.stdout, c.stderr),
-		c.serveCommand(), c.linksCommand(), c.storeCommand(), c.lintCommand(), c.completionCommand()}
+		c.serveCommand(), c.linksCommand(), c.storeCommand(), c.restoreCommand(), c.lintCommand(), c.completionCommand()}
 }
 
 func (c *cli) linksCommand() *command.Command {

@@ -1,0 +1,20 @@
+package nodedb
+
+// Result is the table as the transaction would leave it, worked out whole: for
+// looking at a large change before it is made.
+func (tx *Tx) Result() *Snapshot {
+	var list []Record
+	for _, kind := range tx.snap.Kinds() {
+		for _, r := range tx.snap.Records(kind) {
+			if tx.pending[r.Key] == nil {
+				list = append(list, r)
+			}
+		}
+	}
+	for _, k := range tx.order {
+		if r, ok := tx.Get(k); ok {
+			list = append(list, r)
+		}
+	}
+	return newBuilder().load(list, tx.snap.rev)
+}
