@@ -27,6 +27,17 @@ var (
 	ErrPin = errors.New("certificate changed")
 )
 
+// Brief is an error as xCAT prints it: the classes that have words there have
+// those words alone, and all others say all that they know.
+func Brief(err error) error {
+	for _, class := range []error{ErrTimeout, ErrPassword, ErrUser, ErrBusy} {
+		if errors.Is(err, class) {
+			return class
+		}
+	}
+	return err
+}
+
 // Timeout returns ErrTimeout in place of an error that says so in other words.
 func Timeout(err error) error {
 	var ne net.Error

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"margay/nodedb"
 )
 
 // Pins keeps the certificates that controllers showed when they were first
@@ -11,7 +13,7 @@ import (
 type Pins interface {
 	// Pin returns the fingerprint kept for a node's controller, "" if none.
 	Pin(ctx context.Context, node string) (string, error)
-	// SetPin keeps a fingerprint.
+	// SetPin keeps a fingerprint; an empty one forgets.
 	SetPin(ctx context.Context, node, fingerprint string) error
 }
 
@@ -37,6 +39,34 @@ func (m *MemoryPins) SetPin(_ context.Context, node, fingerprint string) error {
 	}
 	m.pins[node] = fingerprint
 	return nil
+}
+
+// KindPin is where TablePins keeps fingerprints: ours alone, one record a node.
+const KindPin nodedb.Kind = "margay.bmc"
+
+// ColumnPin is the column of a KindPin record that has the fingerprint.
+const ColumnPin = "margay.bmc.certificate"
+
+// TablePins are pins in the table.
+type TablePins struct{ DB *nodedb.DB }
+
+// Pin returns the fingerprint kept for a node's controller, "" if none.
+func (p TablePins) Pin(_ context.Context, node string) (string, error) {
+	r, _ := p.DB.Snapshot().Record(nodedb.Key{Kind: KindPin, Name: node})
+	return r.Attrs[ColumnPin], nil
+}
+
+// SetPin keeps a fingerprint; an empty one forgets.
+func (p TablePins) SetPin(ctx context.Context, node, fingerprint string) error {
+	return p.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		k := nodedb.Key{Kind: KindPin, Name: node}
+		if fingerprint == "" {
+			tx.Delete(k)
+			return nil
+		}
+		tx.Set(k, ColumnPin, fingerprint)
+		return nil
+	})
 }
 
 // CheckPin compares what a controller shows with what was kept, and keeps it

@@ -111,6 +111,15 @@ func Power(ctx context.Context, m Machine, a Action, settle time.Duration) (stri
 	return s.word, nil
 }
 
+// Foresee returns what Power would print, without giving an order.
+func Foresee(ctx context.Context, m Machine, a Action) (string, error) {
+	now, err := m.State(ctx)
+	if err != nil || a == Stat {
+		return string(now), err
+	}
+	return plan(a, now).word, nil
+}
+
 // carryOut gives the orders. A machine that has no power cycle is switched
 // off and on.
 func carryOut(ctx context.Context, m Machine, do []Action, settle time.Duration) error {
