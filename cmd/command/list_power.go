@@ -1,4 +1,6 @@
 package command
 
 // powerCommands are listed here in the order of help.
-func powerCommands() []*Command { return []*Command{} }
+func powerCommands() []*Command {
+	return []*Command{rpowerCmd, rsetbootCmd, rinvCmd, rvitalsCmd, reventlogCmd, rbeaconCmd, rspconfigCmd, getmacsCmd, rconsCmd}
+}

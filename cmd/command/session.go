@@ -25,16 +25,17 @@ import (
 
 // Deps are what commands act on. The daemon fills it once.
 type Deps struct {
-	DB      *nodedb.DB
-	Service *provision.Service
-	Guests  *vm.Manager // nil: none
-	Log     *slog.Logger
-	Version string
-	Ports   Ports
-	Served  []provision.Interface // those that the daemon serves
-	Foreign func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
-	Stop    func() // ends the daemon; nil in tests
-	Audit   *Audit // nil: no auditlog
+	DB       *nodedb.DB
+	Service  *provision.Service
+	Guests   *vm.Manager // nil: none
+	Hardware *Hardware   // nil: none
+	Log      *slog.Logger
+	Version  string
+	Ports    Ports
+	Served   []provision.Interface // those that the daemon serves
+	Foreign  func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
+	Stop     func() // ends the daemon; nil in tests
+	Audit    *Audit // nil: no auditlog
 	// Backup writes the whole table, with the sealing key if wanted, and says
 	// how many records that was.
 	Backup func(ctx context.Context, w io.Writer, key bool) (int, error)

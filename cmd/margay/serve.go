@@ -269,6 +269,8 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign}
 	deps.Guests = guests(d.db, d.log)
 	defer deps.Guests.Close()
+	deps.Hardware = hardware(d.db, filepath.Join(d.state, "consoles"))
+	defer deps.Hardware.Consoles.Close()
 	deps.Backup = d.backup
 	deps.Audit = command.NewAudit(d.db, d.log)
 	g.Go(func() error { return deps.Audit.Run(ctx) })
