@@ -89,7 +89,7 @@ func (m *maker) busybox(dir string) error {
 // driverDirs are where the drivers lie that a root over the network may need.
 var driverDirs = []string{
 	"kernel/drivers/net", "kernel/drivers/virtio", "kernel/drivers/ptp", "kernel/drivers/pps", "kernel/drivers/i2c/algos",
-	"kernel/drivers/dca", "kernel/drivers/hv", "kernel/drivers/xen", "kernel/drivers/block/loop.ko", "kernel/drivers/firmware",
+	"kernel/drivers/dca", "kernel/drivers/hv", "kernel/drivers/xen", "kernel/drivers/block/loop.ko", "kernel/drivers/block/virtio_blk.ko", "kernel/drivers/firmware",
 	"kernel/net/core", "kernel/net/802", "kernel/net/packet", "kernel/net/ipv6", "kernel/net/ipv4", "kernel/lib", "kernel/crypto",
 	"kernel/fs/squashfs", "kernel/fs/overlayfs",
 }
