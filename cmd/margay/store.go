@@ -93,21 +93,9 @@ func copyStore(ctx context.Context, from, to string) (int, error) {
 		return 0, err
 	}
 	defer dst.Close()
-	records, _, err := src.Load(ctx)
+	n, err := nodedb.Copy(ctx, src, dst)
 	if err != nil {
-		return 0, err
+		return n, fmt.Errorf("store copy from %s to %s: %w", from, to, err)
 	}
-	there, _, err := dst.Load(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if len(there) > 0 {
-		return 0, fmt.Errorf("store %s: it holds %d records already; name an empty one", to, len(there))
-	}
-	changes := make([]nodedb.Change, len(records))
-	for i, r := range records {
-		changes[i] = nodedb.Change{Key: r.Key, Attrs: r.Attrs}
-	}
-	_, err = dst.Commit(ctx, changes)
-	return len(records), err
+	return n, nil
 }
