@@ -4,7 +4,7 @@ package command
 func tableCommands() []*Command {
 	return []*Command{
 		mkdefCmd, chdefCmd, lsdefCmd, rmdefCmd,
-		nodelsCmd, nodechCmd, nodegrpchCmd, nodeaddCmd, nodermCmd,
+		nodelsCmd, nodechCmd, nodegrpchCmd, nodeaddCmd, nodermCmd, nodepurgeCmd, nodestatCmd, lsxcatdCmd,
 		tabdumpCmd, tabrestoreCmd, tabeditCmd, chtabCmd, gettabCmd, tabgrepCmd, tabpruneCmd,
 		dumpxCATdbCmd, restorexCATdbCmd,
 	}

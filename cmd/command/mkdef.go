@@ -11,7 +11,7 @@ import (
 	"margay/nodedb"
 )
 
-const mkdefUsage = "[-t type] [-o] names [-f] [-d -w attr==val ...] [--template name] [attr=val ...] | -z < file"
+const mkdefUsage = "[-t type] [-o] names [-f] [-d -w attr==val ...] [--template name] [attr=val ...] | -z < file | -t osimage -u provmethod= profile= osvers= osarch="
 
 var mkdefCmd = &Command{
 	Name:  "mkdef",
@@ -25,6 +25,7 @@ var mkdefCmd = &Command{
 		fs.BoolP("force", "f", false, "replace definitions that exist")
 		fs.StringArrayP("where", "w", nil, "condition, as attr==val, attr!=val, attr=~regexp, attr!~regexp")
 		fs.String("template", "", "take attributes from a template, or from an object of the same type")
+		fs.BoolP("use", "u", false, "an osimage: fill in what follows from provmethod=, profile=, osvers= and osarch=")
 		fs.BoolP("plus", "p", false, "")
 		fs.BoolP("minus", "m", false, "")
 		fs.MarkHidden("plus")
@@ -50,7 +51,7 @@ func mkdef(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return errors.New(defError(err))
 	}
-	items, err := d.items(s)
+	items, err := mkdefItems(s, d)
 	if err != nil {
 		return errors.New(defError(err))
 	}
@@ -68,6 +69,13 @@ func mkdef(ctx context.Context, s *Session, args []string) error {
 		return errors.New("No object definitions have been created or modified: no attributes were specified. The 'groups' attribute is required when creating node definitions.")
 	}
 	return mkdefWrite(ctx, s, items)
+}
+
+func mkdefItems(s *Session, d *defArgs) ([]defItem, error) {
+	if s.Bool("use") {
+		return imageItem(s, d)
+	}
+	return d.items(s)
 }
 
 func mkdefWrite(ctx context.Context, s *Session, items []defItem) error {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"margay/nodedb"
@@ -66,12 +67,14 @@ type Session struct {
 	failed    atomic.Bool
 	first     atomic.Pointer[string] // the first error that was printed
 	noderange string                 // what the command is for, as typed
+
+	root func(*Session, ...*Command) *cobra.Command // for commands that run others
 }
 
 // Run runs the command of one request and returns its exit status. It is the
 // daemon's api.Runner.
 func (d *Deps) Run(ctx context.Context, req *api.Request, conn *api.Conn) int {
-	s := &Session{Deps: d, Req: req, Conn: conn}
+	s := &Session{Deps: d, Req: req, Conn: conn, root: Root}
 	began := time.Now()
 	code := s.run(ctx, req, conn)
 	s.audit(began, code)
