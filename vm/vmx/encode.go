@@ -18,24 +18,31 @@ func Encode(s *vm.Spec) ([]byte, error) {
 	if version == "" {
 		version = "vmx-13" // the newest that ESXi 6.5 knows, and all after it
 	}
-	for _, kv := range [][2]string{
-		{".encoding", "UTF-8"}, {"config.version", "8"}, {"virtualHW.version", strings.TrimLeft(strings.TrimPrefix(version, "vmx-"), "0")},
-		{"nvram", s.Name + ".nvram"},
-	} {
-		d.Set(kv[0], kv[1])
-	}
+	d.Set(".encoding", "UTF-8")
+	d.Set("config.version", "8")
+	d.Set("virtualHW.version", strings.TrimLeft(strings.TrimPrefix(version, "vmx-"), "0"))
+	with := *s
+	with.Version = version
+	d.Update(&with)
+	d.unless("nvram", s.Name+".nvram")
 	// Without bridges a guest has no slots for PCI Express cards.
-	d.Set("pciBridge0.present", "TRUE")
+	d.unless("pciBridge0.present", "TRUE")
 	for n := 4; n < 8; n++ {
 		p := fmt.Sprintf("pciBridge%d.", n)
-		d.Set(p+"present", "TRUE")
-		d.Set(p+"virtualDev", "pcieRootPort")
-		d.Set(p+"functions", "8")
+		d.unless(p+"present", "TRUE")
+		d.unless(p+"virtualDev", "pcieRootPort")
+		d.unless(p+"functions", "8")
 	}
-	d.Set("vmci0.present", "TRUE")
-	d.Set("hpet0.present", "TRUE")
-	d.Update(s)
+	d.unless("vmci0.present", "TRUE")
+	d.unless("hpet0.present", "TRUE")
 	return d.Format(), nil
+}
+
+// unless sets a key that is not there.
+func (d *Document) unless(key, value string) {
+	if _, ok := d.Get(key); !ok {
+		d.Set(key, value)
+	}
 }
 
 // Update makes the document say what s is. Keys that s knows nothing of stay

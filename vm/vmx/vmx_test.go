@@ -105,6 +105,11 @@ func TestEncodeDecode(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, b)
 	}
+	for _, k := range []string{"nvram", "pciBridge4.virtualDev", "vmci0.present"} {
+		if _, ok := got.Setting(k); !ok {
+			t.Errorf("lacks %s", k)
+		}
+	}
 	got.Extra = slices.DeleteFunc(got.Extra, func(e vm.Setting) bool {
 		return strings.HasPrefix(e.Key, "pciBridge") || e.Key == "vmci0.present" || e.Key == "hpet0.present" || e.Key == "nvram"
 	})
