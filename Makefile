@@ -2,6 +2,7 @@
 # make demo       the whole story on a private network, with no hardware
 # make test       vet and every test, real firmware included; installs what it needs
 # make check      gofmt, vet, staticcheck, import graph: what a commit needs
+# make race       every unit test under the race detector
 # make bench      benchmarks        make fuzz   every fuzz test for FUZZTIME
 # make soak       crash and boot tests over and over, for SOAK
 # make cross      bin/margay-arm64  make install  into DESTDIR and PREFIX
@@ -12,7 +13,7 @@ FUZZTIME ?= 30s
 SOAK     ?= 30m
 BENCH    ?= .
 
-.PHONY: all build demo test check bench fuzz soak cross install clean
+.PHONY: all build demo test check race bench fuzz soak cross install clean
 
 all build:
 	$(BUILD) -o bin/margay ./cmd/margay
@@ -27,6 +28,10 @@ test:
 
 check:
 	.ci/check
+
+race:
+	.ci/packages test
+	MARGAY_TEST_REAL=1 go test -race -timeout 40m $$(go list ./... | grep -v '/e2e$$')
 
 bench:
 	.ci/packages bench
