@@ -26,16 +26,17 @@ var siteDefaults = map[string]string{
 }
 
 // Setup fills an empty table as an xCAT set-up would: the site's defaults, the
-// policies, and a network for each of ours that is served. A table that has a
+// policies, a network for each of ours that is served, and the keys that may log
+// in to hosts: root's own and the one given. A table that has a
 // site row is left alone; Setup then returns nil.
-func Setup(ctx context.Context, db *nodedb.DB, state string, served []Interface) ([]string, error) {
+func Setup(ctx context.Context, db *nodedb.DB, state string, served []Interface, key string) ([]string, error) {
 	if len(db.Snapshot().Records(nodedb.KindSite)) > 0 {
 		return nil, nil
 	}
 	var did []string
 	err := db.Update(ctx, func(tx *nodedb.Tx) error {
 		did = did[:0]
-		for key, value := range siteFor(state, served) {
+		for key, value := range siteFor(state, served, key) {
 			tx.Put(nodedb.Key{Kind: nodedb.KindSite, Name: key}, map[string]string{"site.value": value})
 		}
 		for _, nw := range networksOf(served) {
@@ -50,7 +51,7 @@ func Setup(ctx context.Context, db *nodedb.DB, state string, served []Interface)
 	return did, err
 }
 
-func siteFor(state string, served []Interface) map[string]string {
+func siteFor(state string, served []Interface, key string) map[string]string {
 	site := map[string]string{"installdir": filepath.Join(state, "install"), "domain": domain()}
 	for k, v := range siteDefaults {
 		site[k] = v
@@ -58,8 +59,8 @@ func siteFor(state string, served []Interface) map[string]string {
 	if tz, err := os.ReadFile("/etc/timezone"); err == nil {
 		site["timezone"] = strings.TrimSpace(string(tz))
 	}
-	if keys := publicKeys(); keys != "" {
-		site["sshkeys"] = keys
+	if keys := append(publicKeys(), key); key != "" {
+		site["sshkeys"] = strings.Join(keys, "|")
 	}
 	for _, i := range served {
 		if len(i.Prefixes) > 0 {
@@ -73,13 +74,13 @@ func siteFor(state string, served []Interface) map[string]string {
 
 // publicKeys are root's own on this host, which may then log in to hosts, as
 // xCAT has it; none where root has none, or we are not root.
-func publicKeys() string {
+func publicKeys() []string {
 	if os.Geteuid() != 0 {
-		return ""
+		return nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return ""
+		return nil
 	}
 	var out []string
 	files, _ := filepath.Glob(filepath.Join(home, ".ssh", "id_*.pub"))
@@ -90,7 +91,7 @@ func publicKeys() string {
 			}
 		}
 	}
-	return strings.Join(out, "|")
+	return out
 }
 
 // domain is the host's own, or one that RFC 8375 keeps for private networks.

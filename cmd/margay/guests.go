@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 
 	"margay/nodedb"
 	"margay/vm"
@@ -11,21 +12,28 @@ import (
 	"margay/vm/vsphere"
 )
 
-// guests manages guests over the vSphere API and, where a licence forbids
-// that, over SSH. Certificates and host keys that are seen for the first time
-// go into the table.
-func guests(db *nodedb.DB, log *slog.Logger) *vm.Manager {
-	pin := func(column string) func(context.Context, vm.Endpoint, string) error {
+// guests reaches hosts over the vSphere API, and over SSH where a licence
+// forbids changes through it. What a host shows at first sight is trusted from
+// then on.
+func (d *daemon) guests(log *slog.Logger) (*vm.Manager, error) {
+	key, _, err := esxsh.LoadKey(d.sshKey())
+	if err != nil {
+		return nil, err
+	}
+	trust := func(column string) func(context.Context, vm.Endpoint, string) error {
 		return func(ctx context.Context, e vm.Endpoint, fingerprint string) error {
-			return db.Update(ctx, func(tx *nodedb.Tx) error {
+			return d.db.Update(ctx, func(tx *nodedb.Tx) error {
 				tx.Set(nodedb.Key{Kind: vm.KindTrust, Name: e.Addr()}, column, fingerprint)
 				return nil
 			})
 		}
 	}
-	return &vm.Manager{
-		API: vsphere.Dialer{Trust: pin(vm.TrustCert), Log: log}.Dial,
-		SSH: esxsh.Dialer{Codec: vmx.Codec{}, Trust: pin(vm.TrustSSH), Log: log}.Dial,
-		Log: log,
-	}
+	api := vsphere.Dialer{Trust: trust(vm.TrustCert), Log: log}
+	shell := esxsh.Dialer{Codec: vmx.Codec{}, Trust: trust(vm.TrustSSH), Log: log}
+	shell.Signers = append(shell.Signers, key)
+	return &vm.Manager{API: api.Dial, SSH: shell.Dial, Log: log}, nil
 }
+
+// sshKey is the file of the key that we log in to hosts with; its public half
+// goes into the hosts' kickstarts.
+func (d *daemon) sshKey() string { return filepath.Join(d.state, "ssh", "id_ecdsa") }

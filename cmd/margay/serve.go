@@ -27,6 +27,7 @@ import (
 	"margay/provision/linux"
 	"margay/provision/media"
 	"margay/templates"
+	"margay/vm/esxsh"
 )
 
 // settings are the flags of serve; all else is in the site table.
@@ -144,7 +145,11 @@ func (d *daemon) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if d.new, err = provision.Setup(ctx, d.db, d.state, d.served); err != nil {
+	_, key, err := esxsh.LoadKey(d.sshKey())
+	if err != nil {
+		return err
+	}
+	if d.new, err = provision.Setup(ctx, d.db, d.state, d.served, key); err != nil {
 		return err
 	}
 	if err := d.listen(ctx); err != nil {
@@ -267,8 +272,12 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 		g.Go(func() error { return s.Serve(ctx, d.httpL) })
 	}
 	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign}
-	deps.Guests = guests(d.db, d.log)
-	defer deps.Guests.Close()
+	guests, err := d.guests(d.log)
+	if err != nil {
+		return err
+	}
+	defer guests.Close()
+	deps.Guests = guests
 	deps.Hardware = hardware(d.db, filepath.Join(d.state, "consoles"))
 	defer deps.Hardware.Consoles.Close()
 	deps.Backup = d.backup
