@@ -90,7 +90,7 @@ func (s *Service) recognize(m fs.FS, c Copy) (*Release, error) {
 		}
 		if c.OS != "" {
 			if !f.Owns(c.OS) || !plainName(c.OS) || strings.Contains(c.OS, "-") {
-				return nil, fmt.Errorf("-n %s: not a name for %s media; it begins with %s and holds no dash", c.OS, rel.Title, f.Name())
+				return nil, fmt.Errorf("-n %s: not a name for %s media; it begins with %s and holds no dash", c.OS, rel.Title, strings.TrimRight(rel.OS, "0123456789._"))
 			}
 			rel.OS = c.OS
 		}

@@ -46,11 +46,12 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":  serveCmd,
-			"stop":   stopCmd,
-			"esxiso": esxisoCmd,
-			"until":  untilCmd,
-			"either": eitherCmd,
+			"serve":    serveCmd,
+			"stop":     stopCmd,
+			"esxiso":   esxisoCmd,
+			"linuxiso": linuxisoCmd,
+			"until":    untilCmd,
+			"either":   eitherCmd,
 		},
 	})
 }
@@ -125,6 +126,14 @@ func esxisoCmd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: esxiso file version")
 	}
 	ts.Check(provisiontest.WriteESXi(ts.MkAbs(args[0]), provisiontest.ESXi{Version: args[1]}))
+}
+
+// linuxisoCmd makes a synthetic medium of a Linux release: linuxiso file os.
+func linuxisoCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: linuxiso file os")
+	}
+	ts.Check(provisiontest.WriteLinux(ts.MkAbs(args[0]), provisiontest.Linux{OS: args[1]}))
 }
 
 // untilCmd repeats a command until its output holds a text: until text cmd...
