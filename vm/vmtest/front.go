@@ -105,9 +105,11 @@ func (w *World) loggedIn(r *http.Request) bool {
 }
 
 func (w *World) sessions() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var out []string
-	for _, s := range w.model.Map().SessionManager().SessionList {
-		out = append(out, s.Key)
+	for key := range w.keys {
+		out = append(out, key)
 	}
 	return out
 }

@@ -67,6 +67,11 @@ func (w *World) handle(ctx *simulator.Context, m *simulator.Method) (mo.Referenc
 	if ctx.Session == nil {
 		return nil, nil
 	}
+	if !ours {
+		w.mu.Lock()
+		w.keys[ctx.Session.Key] = true
+		w.mu.Unlock()
+	}
 	overlay := ctx.Session.Registry
 	if overlay.Get(m.This) != nil {
 		return nil, nil

@@ -77,6 +77,7 @@ type World struct {
 	pending  map[types.ManagedObjectReference]chan string // questions that wait
 	refuse   map[string]*refusal                          // by method
 	shells   []*Shell
+	keys     map[string]bool // of clients' sessions
 }
 
 type refusal struct {
@@ -99,7 +100,7 @@ func New(tb testing.TB, opts Options) *World {
 func Start(opts Options) (*World, error) {
 	opts.defaults()
 	w := &World{opts: opts, User: opts.User, Password: opts.Password, vcenter: opts.VCenter,
-		asks: map[string]*types.VirtualMachineQuestionInfo{}, pending: map[types.ManagedObjectReference]chan string{}, refuse: map[string]*refusal{}}
+		asks: map[string]*types.VirtualMachineQuestionInfo{}, pending: map[types.ManagedObjectReference]chan string{}, refuse: map[string]*refusal{}, keys: map[string]bool{}}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "vmtest"); err != nil {
 		return nil, err
@@ -269,19 +270,18 @@ func (w *World) Refuse(method string, fault types.BaseMethodFault, times int) {
 	w.refuse[method] = &refusal{fault, times}
 }
 
-// EndSessions ends every client's session.
-func (w *World) EndSessions() {
-	ctx := context.Background()
-	m := session.NewManager(w.inUse)
-	own, err := m.UserSession(ctx)
-	if err != nil || own == nil {
-		return
-	}
-	for _, s := range w.sessions() {
-		if s != own.Key {
-			m.TerminateSession(ctx, []string{s})
+// EndSessions ends every client's session, and says how many there were.
+func (w *World) EndSessions() int {
+	ended := 0
+	for _, key := range w.sessions() {
+		if session.NewManager(w.inUse).TerminateSession(context.Background(), []string{key}) == nil {
+			ended++
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys = map[string]bool{}
+	return ended
 }
 
 // Dir is the directory that plays a datastore.

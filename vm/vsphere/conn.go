@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"reflect"
 	"sync"
 	"time"
 
@@ -225,7 +226,7 @@ func (r *relogin) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	default:
 		return err
 	}
-	clearFault(res)
+	clearBody(res)
 	return r.next.RoundTrip(ctx, req, res)
 }
 
@@ -253,15 +254,9 @@ func isRead(req soap.HasFault) bool {
 	return false
 }
 
-// clearFault makes a response body fit to be filled a second time.
-func clearFault(res soap.HasFault) {
-	switch b := res.(type) {
-	case *methods.RetrievePropertiesExBody:
-		b.Fault_, b.Res = nil, nil
-	case *methods.WaitForUpdatesExBody:
-		b.Fault_, b.Res = nil, nil
-	}
-}
+// clearBody makes a response body fit to be filled a second time: a fault that is
+// in it already would stay.
+func clearBody(res soap.HasFault) { reflect.ValueOf(res).Elem().SetZero() }
 
 // client is the plain HTTP client that shares the session's cookie and trust.
 func (c *Conn) client() *http.Client { return &c.soap.Client }

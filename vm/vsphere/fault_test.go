@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -151,24 +151,34 @@ func TestSessionEnds(t *testing.T) {
 	w := vmtest.New(t, vmtest.Options{})
 	c := cluster(t, w)
 	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1", "vm2", "vm3"), "")
-	w.EndSessions()
+	if w.EndSessions() != 1 {
+		t.Fatal("no session ended")
+	}
 	want(t, "rpower on after the session ended", c.Power(t, vm.WordOn, false, "vm1", "vm2", "vm3"), "vm1: on\nvm2: on\nvm3: on")
 	want(t, "rpower stat", c.Power(t, vm.WordStat, false, "vm1", "vm2", "vm3"), "vm1: on\nvm2: on\nvm3: on")
 	q := vmtest.Moved()
 	want(t, "rpower off", c.Power(t, vm.WordOff, false, "vm1"), "vm1: off")
 	w.Ask("vm1", q)
-	var once sync.Once
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for w.Count("WaitForUpdatesEx") == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		once.Do(w.EndSessions)
-	}()
 	w.ResetCalls()
+	ended := make(chan int, 1)
+	stop := make(chan struct{})
+	go func() {
+		for w.Count("WaitForUpdatesEx") == 0 {
+			select {
+			case <-stop:
+				ended <- 0
+				return
+			default:
+				runtime.Gosched()
+			}
+		}
+		ended <- w.EndSessions()
+	}()
 	out := c.Power(t, vm.WordOn, true, "vm1")
-	<-done
+	close(stop)
+	if <-ended != 1 {
+		t.Error("no session ended")
+	}
 	if out != "vm1: on" {
 		t.Errorf("rpower on while the session ended: %s", out)
 	}

@@ -138,8 +138,9 @@ func (c *Conn) retrieveView(ctx context.Context, view types.ManagedObjectReferen
 		ObjectSet: []types.ObjectSpec{{Obj: view, Skip: types.NewBool(true), SelectSet: []types.BaseSelectionSpec{
 			&types.TraversalSpec{Type: "ContainerView", Path: "view"},
 		}}},
-		PropSet:                       sets,
-		ReportMissingObjectsInResults: types.NewBool(true),
+		PropSet: sets,
+		// A view that went with its session must be a fault, not an empty host.
+		ReportMissingObjectsInResults: types.NewBool(false),
 	}}}
 	res, err := property.DefaultCollector(c.vc).RetrieveProperties(ctx, req)
 	if err != nil {
