@@ -38,10 +38,9 @@ func enter(ctx context.Context, bin string) error {
 // Names and addresses on the private network.
 const (
 	serverIf   = "demo0"
-	machineIf  = "demo1"
 	serverCIDR = "10.77.0.1/24"
-	serverIP   = "10.77.0.1"
-	machineIP  = "10.77.0.11"
+	hostIP     = "10.77.0.11"
+	guestIP    = "10.77.0.21"
 )
 
 // network lays the wire between server and machine, if we may.
@@ -56,31 +55,38 @@ func (st *stage) network() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return err
 	}
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: serverIf}, PeerName: machineIf}
-	if err := netlink.LinkAdd(veth); err != nil {
-		return fmt.Errorf("a wire between server and machine: %v", err)
+	sw := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: serverIf}}
+	if err := netlink.LinkAdd(sw); err != nil {
+		return fmt.Errorf("a switch between server and machines: %v", err)
 	}
 	addr, _ := netlink.ParseAddr(serverCIDR)
-	if err := netlink.AddrAdd(veth, addr); err != nil {
+	if err := netlink.AddrAdd(sw, addr); err != nil {
 		return err
 	}
-	if err := netlink.LinkSetUp(veth); err != nil {
+	if err := netlink.LinkSetUp(sw); err != nil {
 		return err
 	}
 	st.wire = true
 	return nil
 }
 
-// giveWire moves the machine's end of the wire into the namespace of a child.
-func giveWire(pid int) error {
+// plug lays a wire from the switch into the namespace of a child.
+func plug(name string, pid int) error {
 	ns, err := netns.GetFromPid(pid)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	link, err := netlink.LinkByName(machineIf)
+	sw, err := netlink.LinkByName(serverIf)
 	if err != nil {
 		return err
 	}
-	return netlink.LinkSetNsFd(link, int(ns))
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "p-" + name, MasterIndex: sw.Attrs().Index}, PeerName: machineIf, PeerNamespace: netlink.NsFd(int(ns))}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("a wire to %s: %v", name, err)
+	}
+	return netlink.LinkSetUp(veth)
 }
+
+// machineIf is a machine's own interface, in its namespace.
+const machineIf = "eth0"

@@ -22,9 +22,10 @@ type stage struct {
 	inside bool // in a network namespace of our own
 	wire   bool // there is a wire to a machine; else loopback
 
-	daemon *exec.Cmd
-	said   bytes.Buffer // what the daemon printed
-	log    bytes.Buffer // what it logged
+	daemon  *exec.Cmd
+	closers []func()
+	said    bytes.Buffer // what the daemon printed
+	log     bytes.Buffer // what it logged
 }
 
 // chapter prints a heading.
@@ -132,6 +133,9 @@ func (st *stage) close() error {
 	st.daemon.Process.Signal(syscall.SIGTERM)
 	err := st.daemon.Wait()
 	st.daemon = nil
+	for _, c := range st.closers {
+		c()
+	}
 	if err != nil {
 		return fmt.Errorf("the daemon: %w\n%s", err, st.log.String())
 	}

@@ -36,7 +36,7 @@ func (st *stage) story(ctx context.Context) error {
 	}
 	for _, chapter := range []func(context.Context) error{
 		func(ctx context.Context) error { return st.define(ctx, iso) },
-		st.checks, st.probes, st.install, st.after,
+		st.checks, st.probes, st.install, st.after, st.adopt, st.guest, st.clones,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -55,7 +55,7 @@ func (st *stage) define(ctx context.Context, iso string) error {
 	return st.runAll(ctx,
 		[]string{"copycds", filepath.Base(iso)},
 		[]string{"lsdef", "-t", "osimage"},
-		[]string{"mkdef", "esxihost", "groups=esxi,all", "arch=x86_64", "mac=52:54:00:00:00:01", "ip=" + st.machineAddr()},
+		[]string{"mkdef", "esxihost", "groups=esxi,all", "arch=x86_64", "mac=52:54:00:00:00:01", "ip=" + st.addr(hostIP)},
 		[]string{"chdef", "esxihost", "os=esxi8.0.2", "profile=base"},
 		[]string{"chtab", "key=vmware", "passwd.username=root", "passwd.password=Demo-only-1"},
 		[]string{"lsdef", "esxihost"},
@@ -87,11 +87,16 @@ func (st *stage) probes(ctx context.Context) error {
 
 func (st *stage) install(ctx context.Context) error {
 	st.chapter("a machine is switched on")
-	watch, err := st.watch(ctx)
+	return st.boots(ctx, "esxihost", "52:54:00:00:00:01", st.addr(hostIP), rom.UEFI)
+}
+
+// boots switches a machine on and watches it install itself.
+func (st *stage) boots(ctx context.Context, node, mac, ip string, fw rom.Firmware) error {
+	watch, err := st.watch(ctx, node)
 	if err != nil {
 		return err
 	}
-	if err := st.play(ctx); err != nil {
+	if err := st.play(ctx, node, mac, ip, fw); err != nil {
 		watch.Process.Kill()
 		watch.Wait()
 		return err
@@ -125,17 +130,19 @@ func (st *stage) runAll(ctx context.Context, commands ...[]string) error {
 	return nil
 }
 
-func (st *stage) machineAddr() string {
+// addr is a machine's address: its own on the private network, or the same
+// last part on loopback.
+func (st *stage) addr(ip string) string {
 	if st.wire {
-		return machineIP
+		return ip
 	}
-	return "127.0.0.11"
+	return "127.0.0." + ip[strings.LastIndex(ip, ".")+1:]
 }
 
 // watch shows the timeline while it happens.
-func (st *stage) watch(ctx context.Context) (*exec.Cmd, error) {
-	fmt.Fprintln(st.out, "$ margay watch esxihost --until booted &")
-	cmd := exec.CommandContext(ctx, st.bin, "watch", "esxihost", "--until", "booted", "--timeout", "60s")
+func (st *stage) watch(ctx context.Context, node string) (*exec.Cmd, error) {
+	fmt.Fprintf(st.out, "$ margay watch %s --until booted &\n", node)
+	cmd := exec.CommandContext(ctx, st.bin, "watch", node, "--until", "booted", "--timeout", "60s")
 	cmd.Args[0] = "margay"
 	cmd.Env = append(os.Environ(), "MARGAY_SOCKET="+st.socket())
 	cmd.Stdout, cmd.Stderr = st.out, st.out
@@ -143,10 +150,10 @@ func (st *stage) watch(ctx context.Context) (*exec.Cmd, error) {
 }
 
 // play switches the machine on, in a namespace of its own if there is a wire.
-func (st *stage) play(ctx context.Context) error {
-	p := player{MAC: "52:54:00:00:00:01", Firmware: rom.UEFI, Wait: st.wire}
+func (st *stage) play(ctx context.Context, node, mac, ip string, fw rom.Firmware) error {
+	p := player{MAC: mac, Firmware: fw, Wait: st.wire}
 	if !st.wire {
-		if err := st.loopback(&p); err != nil {
+		if err := st.loopback(&p, ip); err != nil {
 			return err
 		}
 	}
@@ -172,7 +179,7 @@ func (st *stage) play(ctx context.Context) error {
 		return err
 	}
 	if st.wire {
-		if err := giveWire(cmd.Process.Pid); err != nil {
+		if err := plug(node, cmd.Process.Pid); err != nil {
 			cmd.Process.Kill()
 			cmd.Wait()
 			return err
@@ -182,8 +189,8 @@ func (st *stage) play(ctx context.Context) error {
 }
 
 // loopback reads the ports that the daemon took out of what it said.
-func (st *stage) loopback(p *player) error {
-	p.Source = netip.MustParseAddr("127.0.0.11")
+func (st *stage) loopback(p *player, ip string) error {
+	p.Source = netip.MustParseAddr(ip)
 	lines := bufio.NewScanner(strings.NewReader(st.said.String()))
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
