@@ -220,30 +220,3 @@ func (c chassisHAL) GetBootFlags(context.Context) (*types.BootOptionParam_BootFl
 		BootFlagsValid: b.Device != bmc.NoOverride, Persist: b.Persistent, BIOSBootType: types.BIOSBootType(b.UEFI), BootDeviceSelector: codes[b.Device],
 	}, nil
 }
-
-// consoleHAL opens the serial port for each activation.
-type consoleHAL func(ctx context.Context) (net.Conn, error)
-
-func (f consoleHAL) Open(ctx context.Context) (hal.ConsoleConn, error) {
-	c, err := f(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return consoleConn{c}, nil
-}
-
-type consoleConn struct{ net.Conn }
-
-func (c consoleConn) ReadAvailable(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
-		return 0, err
-	}
-	n, err := c.Read(p)
-	var ne net.Error
-	if errors.As(err, &ne) && ne.Timeout() {
-		return n, nil
-	}
-	return n, err
-}
-
-func (c consoleConn) SendBreak(context.Context) error { return hal.ErrNotSupported }
