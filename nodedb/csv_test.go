@@ -226,3 +226,33 @@ func FuzzParseCSV(f *testing.F) {
 		}
 	})
 }
+
+// What another program wrote is read or refused, and what is read can be
+// written and read again.
+func FuzzParseForeignCSV(f *testing.F) {
+	for _, s := range []string{"#node,os,new\n\"n1\",\"a\"\"b\",x\n", "#node\n\xe9\n", "node\n", "#,,\n,\n", "#node,node\na,b\n"} {
+		f.Add(s)
+	}
+	t := nodedb.TableByName("nodetype")
+	f.Fuzz(func(tt *testing.T, text string) {
+		rows, _, _, err := nodedb.ParseForeignCSV(t, text)
+		if err != nil {
+			return
+		}
+		var list []nodedb.Row
+		for _, values := range rows {
+			if len(values) != len(t.Columns) {
+				tt.Fatalf("a row of %d values: %q", len(values), values)
+			}
+			list = append(list, nodedb.Row{Values: values})
+		}
+		var b strings.Builder
+		if err := nodedb.WriteCSV(&b, t, list); err != nil {
+			tt.Fatal(err)
+		}
+		again, err := nodedb.ParseCSV(t, b.String())
+		if err != nil || len(again) != len(rows) {
+			tt.Fatalf("%q read again: %d rows of %d, %v", b.String(), len(again), len(rows), err)
+		}
+	})
+}

@@ -27,8 +27,10 @@ type Audit struct {
 	next    int64 // recid of the next row; 0: not known yet
 }
 
-// An auditRow is one row, without its number.
+// An auditRow is one row, without its number. Of one with skip set nothing is
+// written: it only has the bounds looked at, which its command may have passed.
 type auditRow struct {
+	skip                                                  bool
 	at                                                    time.Time
 	user, from, command, noderange, args, result, comment string
 }
@@ -140,8 +142,10 @@ func (a *Audit) write(ctx context.Context, rows []auditRow) {
 			next = lastAudit(tx.Records(kindAudit)) + 1
 		}
 		for _, row := range rows {
-			tx.Put(auditKey(next), row.attrs(a.host))
-			next++
+			if !row.skip {
+				tx.Put(auditKey(next), row.attrs(a.host))
+				next++
+			}
 		}
 		prune(tx)
 		return nil
@@ -237,7 +241,13 @@ func audited(snap *nodedb.Snapshot, args []string) bool {
 
 // audit queues the row of a command that has ended.
 func (s *Session) audit(began time.Time, code int) {
-	if s.Audit == nil || !audited(s.DB.Snapshot(), s.Req.Args) {
+	if s.Audit == nil {
+		return
+	}
+	if !audited(s.DB.Snapshot(), s.Req.Args) {
+		if !reads(s.Req.Args) {
+			s.Audit.add(auditRow{skip: true})
+		}
 		return
 	}
 	comment := fmt.Sprintf("exit %d", code)
