@@ -112,6 +112,39 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
+// TestConsoleOrder gives a console packets as a bad network does: twice, late,
+// and grown on repetition.
+func TestConsoleOrder(t *testing.T) {
+	x := &console{stream: newStream(), chunk: 10}
+	say := func(number byte, text string) {
+		x.take(payload{kind: types.PayloadTypeSOL, session: 1, plus: true, data: append([]byte{number, 0, 0, 0}, text...)})
+	}
+	say(14, "ab")
+	say(14, "ab")   // repeated
+	say(14, "abcd") // repeated, and more
+	say(15, "ef")
+	say(14, "abcd") // kept back by the network
+	say(1, "gh")
+	say(15, "ef")
+	say(14, "abcd")
+	say(2, "ij")
+	if got := string(x.stream.in); got != "abcdefghij" {
+		t.Errorf("%q", got)
+	}
+	if len(x.acks) != 6 {
+		t.Errorf("%d acknowledgements, want one for each packet taken or repeated", len(x.acks))
+	}
+	x.pending, x.out = []byte("typed"), 3
+	x.take(payload{kind: types.PayloadTypeSOL, session: 1, plus: true, data: []byte{0, 2, 5, 0}}) // of the packet before
+	if string(x.pending) != "typed" {
+		t.Error("a late acknowledgement was taken for another packet's")
+	}
+	x.take(payload{kind: types.PayloadTypeSOL, session: 1, plus: true, data: []byte{0, 3, 2, 0x40}}) // two taken, no more now
+	if x.pending != nil || string(x.stream.out) != "ped" {
+		t.Errorf("left to send: %q and %q", x.pending, x.stream.out)
+	}
+}
+
 // FuzzConsole gives a console packets that a mad BMC could seal.
 func FuzzConsole(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 'a'}, []byte{2, 1, 3, 0x40})

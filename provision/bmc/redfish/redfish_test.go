@@ -241,6 +241,12 @@ func TestSessions(t *testing.T) {
 	if _, err := dialer().Dial(t.Context(), x.Target("n1")); !errors.Is(err, bmc.ErrBusy) {
 		t.Errorf("second session of one: %v, want busy", err)
 	}
+	time.AfterFunc(300*time.Millisecond, x.Forget)
+	second, err := dialer().Dial(t.Context(), x.Target("n1"))
+	if err != nil {
+		t.Fatalf("second session when the first lapses: %v", err)
+	}
+	_ = second.Close()
 	x.Forget()
 	if _, err := c.State(t.Context()); err != nil {
 		t.Errorf("after the service forgot the session: %v", err)
@@ -500,6 +506,40 @@ func TestHostile(t *testing.T) {
 		if x.Sessions() != 0 {
 			t.Errorf("%s: a session is left behind", tt.name)
 		}
+	}
+}
+
+// TestAstray has a service send us to another one: it may get no request, for
+// requests carry the way in.
+func TestAstray(t *testing.T) {
+	other := start(t, nil, bmctest.RedfishConfig{})
+	elsewhere := "https://" + other.Addr.String() + "/redfish/v1/Systems"
+	for _, send := range []func(w http.ResponseWriter, r *http.Request){
+		func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
+		},
+		func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"Members":[{"@odata.id":"@` + other.Addr.String() + `/redfish/v1/Systems/1"}]}`))
+		},
+		func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"Members":[{"@odata.id":"` + elsewhere + `/1"}]}`))
+		},
+	} {
+		x := start(t, nil, bmctest.RedfishConfig{})
+		x.Before(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/redfish/v1/Systems" {
+				return false
+			}
+			send(w, r)
+			return true
+		})
+		if c, err := dialer().Dial(t.Context(), x.Target("n1")); err == nil {
+			_ = c.Close()
+			t.Error("no error")
+		}
+	}
+	if reqs := other.Requests(); len(reqs) != 0 {
+		t.Errorf("the other service got %q", reqs)
 	}
 }
 

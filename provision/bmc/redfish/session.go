@@ -31,12 +31,28 @@ func login(ctx context.Context, t bmc.Target, h *http.Client) (*session, error) 
 }
 
 func (s *session) login(ctx context.Context) error {
-	err := s.connect(ctx)
-	if noSessions(err) && !s.basic {
-		s.basic = true
-		err = s.connect(ctx)
+	pause := laterPause
+	for try := 1; ; try++ {
+		err := s.connect(ctx)
+		if noSessions(err) && !s.basic {
+			s.basic = true
+			err = s.connect(ctx)
+		}
+		// All sessions taken: others end theirs, or they lapse.
+		if !later(err) || try == laterTries {
+			return s.explain(err)
+		}
+		if !sleep(ctx, pause) {
+			return bmc.Timeout(context.Cause(ctx))
+		}
+		pause *= 2
 	}
-	return s.explain(err)
+}
+
+// later says that a service has asked to be asked again.
+func later(err error) bool {
+	code := status(err)
+	return code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests
 }
 
 func (s *session) connect(ctx context.Context) error {
@@ -91,7 +107,7 @@ func status(err error) int {
 
 // Waits for a service that says "later" (429, 503) or is at work (409).
 const (
-	laterTries = 5
+	laterTries = 4
 	laterPause = 500 * time.Millisecond
 )
 
@@ -102,14 +118,14 @@ func (s *session) request(ctx context.Context, method, path string, body, v any,
 	pause, renewed := laterPause, false
 	for try := 1; ; try++ {
 		h, err := s.once(ctx, method, path, body, v, headers)
-		switch code := status(err); {
-		case code == http.StatusUnauthorized && !renewed && !s.basic:
+		switch {
+		case status(err) == http.StatusUnauthorized && !renewed && !s.basic:
 			renewed = true
 			if err := s.login(ctx); err != nil {
 				return nil, err
 			}
 			continue
-		case (code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests) && try < laterTries:
+		case later(err) && try < laterTries:
 			if !sleep(ctx, pause) {
 				return nil, bmc.Timeout(context.Cause(ctx))
 			}
