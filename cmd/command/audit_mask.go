@@ -83,19 +83,25 @@ func reads(args []string) bool {
 	}
 	last := args[len(args)-1]
 	switch args[0] {
-	case "lsdef", "nodels", "tabdump", "gettab", "tabgrep", "nodestat", "pping", "lsxcatd", "dumpxCATdb", "lsvm", "rinv", "rvitals",
-		"nodediscoverls", "nodediscoverstatus", "watch", "probe", "render", "show", "version", "history", "check", "capabilities", "vmstat", "lint":
+	case "lsdef", "nodels", "tabdump", "gettab", "tabgrep", "pping", "lsxcatd", "lsvm", "lshypervisor", "rinv", "rvitals", "nodediscoverls",
+		"nodediscoverstatus", "watch", "probe", "render", "show", "version", "history", "check", "doctor", "leases":
 		return true
+	case "nodestat":
+		return !slices.Contains(args, "-u") && !slices.Contains(args, "--updatedb")
 	case "reventlog":
 		return last != "clear"
 	case "nodeset", "rpower", "rbeacon", "rsetboot":
 		return last == "stat" || last == "state" || last == "status"
-	case "makedhcp", "makedns":
+	case "makedhcp", "makedns", "makehosts":
 		return slices.Contains(args, "-q")
-	case "makehosts", "makenetworks":
-		return slices.Contains(args, "-q") || slices.Contains(args, "-d") && args[0] == "makenetworks"
+	case "makenetworks":
+		return slices.Contains(args, "-d")
+	case "rspconfig":
+		return !slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "=") })
 	case "hoststate":
 		return len(args) > 1 && args[1] != "rollback"
+	case "media":
+		return len(args) > 1 && args[1] != "remove"
 	}
 	return false
 }

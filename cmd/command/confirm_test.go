@@ -40,3 +40,16 @@ func TestMaskArgs(t *testing.T) {
 		}
 	}
 }
+
+func TestReads(t *testing.T) {
+	for line, want := range map[string]bool{
+		"lsdef n1": true, "chdef n1 os=x": false, "chdef n1 os=x --dry-run": true, "mkvm --help": true, "nosuch": false,
+		"nodeset n1 stat": true, "nodeset n1 boot": false, "rpower n1 state": true, "rpower n1 off": false,
+		"nodestat n1": true, "nodestat n1 -u": false, "rspconfig n1 ip": true, "rspconfig n1 ip=dhcp": false,
+		"__complete lsdef ": true, "dumpxCATdb -p x": false, "reventlog n1 clear": false, "reventlog n1 5": true,
+	} {
+		if got := reads(strings.Fields(line)); got != want {
+			t.Errorf("%s: only looks: %v, want %v", line, got, want)
+		}
+	}
+}
