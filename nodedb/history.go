@@ -5,7 +5,6 @@ import (
 	"compress/flate"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -155,22 +154,43 @@ func sortedKeys(set map[string]bool) []string {
 	return list
 }
 
-// pack makes a text of diffs: JSON (RFC 8259), compressed by DEFLATE (RFC 1951).
+// How a packed text begins: what follows is JSON (RFC 8259), as it is or
+// compressed by DEFLATE (RFC 1951).
+const (
+	packedPlain   = 'j'
+	packedDeflate = 'z'
+)
+
+// packPlain is the size up to which a compressor costs more than it saves.
+const packPlain = 2 << 10
+
+// pack makes a text of diffs.
 func pack(list []*packed) string {
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(err) // nothing here can fail
+	}
+	if len(text) <= packPlain {
+		return string(packedPlain) + string(text)
+	}
 	var b bytes.Buffer
+	b.WriteByte(packedDeflate)
 	w, err := flate.NewWriter(&b, flate.BestSpeed)
 	if err != nil {
 		panic(err) // the level is one
 	}
-	json.NewEncoder(w).Encode(list) // nothing here can fail
+	w.Write(text) // into memory
 	w.Close()
 	return b.String()
 }
 
 func unpack(body string) ([]Diff, error) {
 	var list []packed
-	r := flate.NewReader(strings.NewReader(body))
-	if err := json.NewDecoder(r).Decode(&list); err != nil && !errors.Is(err, io.EOF) {
+	var r io.Reader = strings.NewReader(strings.TrimPrefix(body, string(packedPlain)))
+	if rest, ok := strings.CutPrefix(body, string(packedDeflate)); ok {
+		r = flate.NewReader(strings.NewReader(rest))
+	}
+	if err := json.NewDecoder(r).Decode(&list); err != nil {
 		return nil, fmt.Errorf("history entry is damaged: %v: %w", err, ErrInvalid)
 	}
 	var diffs []Diff

@@ -81,6 +81,24 @@ func Names() []string {
 // only names, flags and help are wanted. An extra command takes the place of
 // the one that has its name.
 func Root(s *Session, extra ...*Command) *cobra.Command {
+	return tree(s, merged(commands(), extra))
+}
+
+// rootFor is the tree for one call: of a command that there is, that alone,
+// since a tree of all costs more than most commands.
+func rootFor(s *Session, args []string) *cobra.Command {
+	if len(args) > 0 {
+		for _, c := range commands() {
+			if c.Name == args[0] || slices.Contains(c.Aliases, args[0]) {
+				return tree(s, []*Command{c})
+			}
+		}
+	}
+	return Root(s)
+}
+
+// tree is a tree of some commands.
+func tree(s *Session, list []*Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "margay",
 		Short:             "bring up VMware ESXi from bare metal and run guests on it",
@@ -90,7 +108,7 @@ func Root(s *Session, extra ...*Command) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	seen := map[string]bool{}
-	for _, c := range merged(commands(), extra) {
+	for _, c := range list {
 		if !seen[c.Group] && c.Group != "" {
 			seen[c.Group] = true
 			root.AddGroup(&cobra.Group{ID: c.Group, Title: c.Group + ":"})

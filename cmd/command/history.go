@@ -51,9 +51,7 @@ func history(_ context.Context, s *Session, args []string) error {
 			printBoots(s, name)
 			continue
 		}
-		if err := nodeHistory(s, snap, name); err != nil {
-			return err
-		}
+		nodeHistory(s, snap, name)
 	}
 	return nil
 }
@@ -103,7 +101,7 @@ func (s *Session) undone(p *nodedb.Past) string {
 }
 
 // nodeHistory prints what became of a node and of its groups.
-func nodeHistory(s *Session, snap *nodedb.Snapshot, node string) error {
+func nodeHistory(s *Session, snap *nodedb.Snapshot, node string) {
 	mine := map[nodedb.Key]bool{}
 	name := node
 	own := func(k nodedb.Key) bool {
@@ -124,7 +122,8 @@ func nodeHistory(s *Session, snap *nodedb.Snapshot, node string) error {
 	for _, p := range slices.Backward(snap.History()) {
 		diffs, err := p.Diffs()
 		if err != nil {
-			return err
+			s.Warn("%v", err)
+			continue
 		}
 		var b strings.Builder
 		for _, d := range diffs {
@@ -150,10 +149,9 @@ func nodeHistory(s *Session, snap *nodedb.Snapshot, node string) error {
 	}
 	if len(blocks) == 0 {
 		s.Node(node, "nothing is known")
-		return nil
+		return
 	}
 	s.Text(strings.Join(blocks, ""))
-	return nil
 }
 
 // renamedFrom returns the name that a node had before, if that is what the

@@ -184,7 +184,7 @@ func (s *Session) inner(ctx context.Context, args ...string) {
 	req := *s.Req
 	req.Args = args
 	sub := &Session{Deps: s.Deps, Req: &req, Conn: s.Conn, root: s.root}
-	root := s.root(sub)
+	root := s.root(sub, args)
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil && ctx.Err() == nil {
 		s.Error("%s", err)

@@ -68,13 +68,13 @@ type Session struct {
 	first     atomic.Pointer[string] // the first error that was printed
 	noderange string                 // what the command is for, as typed
 
-	root func(*Session, ...*Command) *cobra.Command // for commands that run others
+	root func(*Session, []string) *cobra.Command // for commands that run others
 }
 
 // Run runs the command of one request and returns its exit status. It is the
 // daemon's api.Runner.
 func (d *Deps) Run(ctx context.Context, req *api.Request, conn *api.Conn) int {
-	s := &Session{Deps: d, Req: req, Conn: conn, root: Root}
+	s := &Session{Deps: d, Req: req, Conn: conn, root: rootFor}
 	began := time.Now()
 	code := s.run(ctx, req, conn)
 	s.audit(began, code)
@@ -87,7 +87,7 @@ func (s *Session) run(ctx context.Context, req *api.Request, conn *api.Conn) int
 	ctx = nodedb.WithCause(ctx, nodedb.Cause{
 		Run: strings.ToLower(rand.Text()[:8]), User: req.User, From: req.From, Command: commandLine(maskArgs(req.Args)),
 	})
-	root := Root(s)
+	root := rootFor(s, req.Args)
 	root.SetArgs(req.Args)
 	out := rawWriter{s}
 	root.SetOut(out)

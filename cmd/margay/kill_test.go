@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -113,10 +114,15 @@ func TestKill(t *testing.T) {
 	for round := range 6 {
 		var wg sync.WaitGroup
 		stop := make(chan struct{})
+		var writes atomic.Int64
 		for i := range nodes {
-			wg.Go(func() { acked[i].write(s, fmt.Sprintf("n%d", i), round, stop) })
+			wg.Go(func() { acked[i].write(s, fmt.Sprintf("n%d", i), round, stop, &writes) })
 		}
-		time.Sleep(time.Duration(30+rand.IntN(250)) * time.Millisecond)
+		// On a busy machine a moment may pass without a write.
+		for deadline := time.Now().Add(10 * time.Second); writes.Load() < 4 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Duration(rand.IntN(250)) * time.Millisecond)
 		s.kill()
 		close(stop)
 		wg.Wait()
@@ -142,7 +148,7 @@ type history struct {
 	writes          int
 }
 
-func (h *history) write(s *server, node string, round int, stop chan struct{}) {
+func (h *history) write(s *server, node string, round int, stop chan struct{}, writes *atomic.Int64) {
 	for k := 0; ; k++ {
 		select {
 		case <-stop:
@@ -167,6 +173,7 @@ func (h *history) write(s *server, node string, round int, stop chan struct{}) {
 		}
 		h.state = h.stating
 		h.writes += 2
+		writes.Add(2)
 	}
 }
 
