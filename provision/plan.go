@@ -207,7 +207,7 @@ func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Mach
 		return bootfile{base + "/boot/" + n.Name + "/bootx64.efi", "UEFI HTTP boot, the medium's own loader"}
 	case m.Firmware == netboot.UEFI64 && !m.Loader && n.Netboot == netbootOwn && n.Mode != nodedb.ModeBoot:
 		return bootfile{"boot/" + n.Name + "/mboot.efi", "UEFI by TFTP, the medium's own loader"}
-	case m.Loader && loaderServes(m, n):
+	case m.Loader && (loaderServes(m, n) || m.HTTP && s.startsKernel(snap, n)):
 		return bootfile{base + "/boot/" + n.Name + "/script", "iPXE asks"}
 	case m.Firmware == netboot.BIOS:
 		return bootfile{loaderBIOS, "BIOS by PXE"}
@@ -229,7 +229,8 @@ const netbootOwn = "mboot"
 
 // loaderServes says whether the iPXE that asks can do what the node needs.
 // Under BIOS the media's mboot.c32 wants COMBOOT, which a card's own iPXE
-// lacks: that one is sent ours first.
+// lacks: that one is sent ours first. A kernel that iPXE starts itself needs no
+// COMBOOT, and a card's own drivers are many times faster than BIOS's.
 func loaderServes(m netboot.Machine, n *nodedb.Node) bool {
 	if m.Firmware == netboot.BIOS && n.Mode != nodedb.ModeBoot {
 		return m.COMBOOT

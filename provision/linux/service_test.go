@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -161,6 +162,23 @@ func TestHTTPBoot(t *testing.T) {
 	}
 	if got := s.get(t, s.argument(t, "inst.ks=")); !strings.Contains(got, "rootpw") {
 		t.Error("no kickstart")
+	}
+}
+
+// TestCardsOwnLoader: a card's own iPXE starts kernels itself, if it has HTTP.
+func TestCardsOwnLoader(t *testing.T) {
+	s := newSite(t)
+	s.copycds(t, "rhels9.4")
+	if err := s.nodeset(t, "rhels9.4-x86_64-install-compute"); err != nil {
+		t.Fatal(err)
+	}
+	mac, _ := net.ParseMAC("00:50:56:aa:bb:cc")
+	for http, want := range map[bool]string{true: "http://10.1.0.1/boot/vm1/script", false: "xcat/xnba.kpxe"} {
+		m := netboot.Machine{MAC: mac, Local: netip.MustParseAddr("10.1.0.1"), Firmware: netboot.BIOS, PXE: true, Loader: true, HTTP: http}
+		p, err := s.Plan(context.Background(), m)
+		if err != nil || p.File != want {
+			t.Errorf("with HTTP %v: got %v, %v, want %s", http, p, err, want)
+		}
 	}
 }
 
