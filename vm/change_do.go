@@ -228,7 +228,7 @@ func (ch *changer) room(ctx context.Context, g *Guest, c *Change) error {
 		if err != nil {
 			return err
 		}
-		return st.room(&Spec{Disks: c.AddDisks})
+		return st.room(g, &Spec{Disks: c.AddDisks})
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package vm
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // GuestID is vSphere's name for an operating system: VirtualMachineGuestOsIdentifier
@@ -47,7 +48,7 @@ type guestRule struct {
 }
 
 // guestRules are tried in order; the first that fits the whole name counts.
-func guestRules() []guestRule {
+var guestRules = sync.OnceValue(func() []guestRule {
 	rules := []struct{ os, id string }{
 		{`(?:rhel[a-z]*|rhe)([4-9])(?:[._].*)?`, "rhel$1#_"},
 		{`(?:rhel[a-z]*|rhe)1\d(?:[._].*)?`, "rhel9#_"},
@@ -90,4 +91,4 @@ func guestRules() []guestRule {
 		out[i] = guestRule{regexp.MustCompile(`^(?:` + r.os + `)$`), r.id}
 	}
 	return out
-}
+})

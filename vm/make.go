@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 
 	"margay/nodedb"
 )
@@ -28,24 +29,41 @@ func (m *Manager) Make(ctx context.Context, snap *nodedb.Snapshot, nodes []*node
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
 		guests, found := look(ctx, hv, guests, Query{}, emit)
 		mk := &maker{m: m, snap: snap, hv: hv, req: req, hosts: map[string]*site{}}
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, makes(hv))
 		for _, g := range guests {
 			if _, ok := found[g.Name]; ok {
 				emit(Result{Node: g.Name, Err: Errorf(ErrExists, "Virtual Machine already exists")})
 				continue
 			}
-			emit(mk.make(ctx, g, emit))
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				emit(mk.make(ctx, g, emit))
+			})
 		}
+		wg.Wait()
 	})
+}
+
+// makes is how many guests one endpoint makes at a time.
+func makes(hv Hypervisor) int {
+	if hv.About().Kind == VPX {
+		return 16
+	}
+	return 4
 }
 
 // A maker makes guests on one endpoint.
 type maker struct {
-	m     *Manager
-	snap  *nodedb.Snapshot
-	hv    Hypervisor
-	req   MakeRequest
-	hosts map[string]*site
-	macs  map[string]string // address to guest that has it, on this endpoint
+	m    *Manager
+	snap *nodedb.Snapshot
+	hv   Hypervisor
+	req  MakeRequest
+
+	mu    sync.Mutex
+	hosts map[string]*site  // guarded by mu
+	macs  map[string]string // address to guest that has it, on this endpoint; guarded by mu
 }
 
 func (mk *maker) make(ctx context.Context, g *Guest, emit Emit) Result {
@@ -79,7 +97,7 @@ func (mk *maker) make(ctx context.Context, g *Guest, emit Emit) Result {
 		return Result{Node: g.Name, Err: err}
 	}
 	spec.Home = Path{Datastore: vmx.Datastore}
-	if err := st.room(spec); err != nil {
+	if err := st.room(g, spec); err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
 	if _, err := mk.hv.Create(ctx, st.where(g), spec); err != nil {
@@ -91,6 +109,8 @@ func (mk *maker) make(ctx context.Context, g *Guest, emit Emit) Result {
 // clash refuses addresses that a guest on the same endpoint has which the
 // table may know nothing of.
 func (mk *maker) clash(ctx context.Context, g *Guest) error {
+	mk.mu.Lock()
+	defer mk.mu.Unlock()
 	if mk.macs == nil {
 		vms, err := mk.hv.VMs(ctx, Query{Detail: true})
 		if err != nil {

@@ -19,6 +19,8 @@ type site struct {
 
 // site looks at a guest's host once for all guests of the command.
 func (mk *maker) site(ctx context.Context, g *Guest) (*site, error) {
+	mk.mu.Lock()
+	defer mk.mu.Unlock()
 	if st := mk.hosts[g.Host+"@"+g.Cluster]; st != nil {
 		return st, nil
 	}
@@ -125,6 +127,7 @@ func (st *site) prepare(ctx context.Context, g *Guest) (ready, error) {
 
 // plan is prepare without doing it.
 func (st *site) plan(g *Guest) ([]string, ready, error) {
+	defer st.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
 	r := ready{datastores: map[string]string{}}
 	var lines []string
 	locations, err := g.Locations()
@@ -246,7 +249,8 @@ func (st *site) nearest(name string) string {
 
 // room refuses disks that take their room at once and have none. Thin disks
 // may promise more than there is.
-func (st *site) room(s *Spec) error {
+func (st *site) room(g *Guest, s *Spec) error {
+	defer st.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
 	need := map[string]int64{}
 	for _, d := range s.Disks {
 		if d.New && d.Format != Thin {

@@ -26,7 +26,7 @@ func (c *Conn) Create(ctx context.Context, at vm.Where, s *vm.Spec) (vm.VM, erro
 		return vm.VM{}, err
 	}
 	req := types.CreateVM_Task{This: where.folder, Config: w.spec, Pool: where.pool, Host: where.host}
-	result, err := c.do(ctx, &job{start: func(ctx context.Context) (types.ManagedObjectReference, error) {
+	result, err := c.do(ctx, &job{policy: vm.Policy{Deadline: longTask}, start: func(ctx context.Context) (types.ManagedObjectReference, error) {
 		res, err := methods.CreateVM_Task(ctx, c.vc, &req)
 		if err != nil {
 			return types.ManagedObjectReference{}, err
@@ -70,7 +70,7 @@ func (c *Conn) Register(ctx context.Context, at vm.Where, vmx vm.Path, name stri
 		return vm.VM{}, err
 	}
 	req := types.RegisterVM_Task{This: where.folder, Path: vmx.String(), Name: name, Pool: &where.pool, Host: where.host}
-	result, err := c.do(ctx, &job{start: func(ctx context.Context) (types.ManagedObjectReference, error) {
+	result, err := c.do(ctx, &job{policy: vm.Policy{Deadline: longTask}, start: func(ctx context.Context) (types.ManagedObjectReference, error) {
 		res, err := methods.RegisterVM_Task(ctx, c.vc, &req)
 		if err != nil {
 			return types.ManagedObjectReference{}, err
@@ -115,7 +115,7 @@ func (c *Conn) Reconfigure(ctx context.Context, v vm.VM, ch *vm.Change) error {
 	if err := w.change(ctx, ch); err != nil {
 		return err
 	}
-	_, err := c.do(ctx, &job{vm: vmRef(v), start: func(ctx context.Context) (types.ManagedObjectReference, error) {
+	_, err := c.do(ctx, &job{vm: vmRef(v), policy: vm.Policy{Deadline: longTask}, start: func(ctx context.Context) (types.ManagedObjectReference, error) {
 		res, err := methods.ReconfigVM_Task(ctx, c.vc, &types.ReconfigVM_Task{This: vmRef(v), Spec: w.spec})
 		if err != nil {
 			return types.ManagedObjectReference{}, err
@@ -138,7 +138,7 @@ func (c *Conn) Remove(ctx context.Context, v vm.VM, purge bool) error {
 		_, err := methods.UnregisterVM(ctx, c.vc, &types.UnregisterVM{This: vmRef(v)})
 		return wrap(err)
 	}
-	_, err := c.do(ctx, &job{start: func(ctx context.Context) (types.ManagedObjectReference, error) {
+	_, err := c.do(ctx, &job{policy: vm.Policy{Deadline: longTask}, start: func(ctx context.Context) (types.ManagedObjectReference, error) {
 		res, err := methods.Destroy_Task(ctx, c.vc, &types.Destroy_Task{This: vmRef(v)})
 		if err != nil {
 			return types.ManagedObjectReference{}, err

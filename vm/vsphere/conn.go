@@ -51,6 +51,10 @@ type Conn struct {
 	viewMu sync.Mutex
 	views  map[string]types.ManagedObjectReference // guarded by viewMu
 
+	treeMu   sync.Mutex
+	lastTree *tree     // guarded by treeMu
+	treeAt   time.Time // guarded by treeMu
+
 	stop context.CancelFunc
 	done chan struct{}
 }

@@ -3,6 +3,7 @@ package vsphere
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -134,12 +135,31 @@ func (t *tree) walk(path []string) ([]*place, error) {
 	return out, nil
 }
 
+// treeAge is how old the tree may be by which guests are placed: when many
+// are made, not each walks the inventory anew.
+const treeAge = 10 * time.Second
+
 // spot finds where a guest is to be made.
 func (c *Conn) spot(ctx context.Context, at vm.Where) (*spot, *tree, error) {
+	c.treeMu.Lock()
+	t, at0 := c.lastTree, c.treeAt
+	c.treeMu.Unlock()
+	if t != nil && time.Since(at0) < treeAge {
+		if s, t, err := c.spotIn(t, at); err == nil {
+			return s, t, nil
+		}
+	}
 	t, err := c.tree(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	c.treeMu.Lock()
+	c.lastTree, c.treeAt = t, time.Now()
+	c.treeMu.Unlock()
+	return c.spotIn(t, at)
+}
+
+func (c *Conn) spotIn(t *tree, at vm.Where) (*spot, *tree, error) {
 	s := &spot{}
 	if err := s.compute(c, t, at); err != nil {
 		return nil, nil, err
