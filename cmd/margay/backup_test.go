@@ -56,13 +56,3 @@ func zip(b []byte) *bytes.Buffer {
 	z.Close()
 	return &out
 }
-
-func FuzzReadBackup(f *testing.F) {
-	var b bytes.Buffer
-	writeBackup(&b, backupHead{Format: backupFormat}, []nodedb.Change{{Key: nodedb.Key{Kind: "node", Name: "n1"}, Attrs: map[string]string{"a.b": "c"}}})
-	z, _ := gzip.NewReader(&b)
-	var plain bytes.Buffer
-	plain.ReadFrom(z)
-	f.Add(plain.Bytes())
-	f.Fuzz(func(t *testing.T, text []byte) { readBackup(zip(text)) })
-}
