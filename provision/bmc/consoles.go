@@ -128,6 +128,9 @@ func (n *console) tend() {
 	pause, first := reopenFirst, true
 	for n.ctx.Err() == nil {
 		line, err := n.c.Open(n.ctx, n.name)
+		if err == nil {
+			n.setLine(line) // before anybody types
+		}
 		if first {
 			first = false
 			n.failed = err
@@ -159,7 +162,6 @@ func permanent(err error) bool {
 // pump reads the console until it ends.
 func (n *console) pump(line io.ReadWriteCloser, log io.Writer) error {
 	defer context.AfterFunc(n.ctx, func() { _ = line.Close() })()
-	n.setLine(line)
 	defer func() {
 		n.setLine(nil)
 		_ = line.Close()

@@ -103,6 +103,26 @@ func TestConsoles(t *testing.T) {
 	}
 }
 
+// TestConsolesFirstKey types as soon as the console is there.
+func TestConsolesFirstKey(t *testing.T) {
+	for range 200 {
+		var l lines
+		c := &bmc.Consoles{Open: l.open}
+		w, err := c.Attach(t.Context(), "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = w.Write([]byte("x")) }()
+		far := *l.far.Load()
+		_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if n, err := far.Read(make([]byte, 1)); n != 1 {
+			t.Fatalf("the first key is lost: %v", err)
+		}
+		_ = w.Close()
+		c.Close()
+	}
+}
+
 func TestConsolesRefused(t *testing.T) {
 	var l lines
 	c := &bmc.Consoles{Open: l.open}
