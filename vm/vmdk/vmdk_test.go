@@ -19,7 +19,11 @@ import (
 func disk(size int) []byte {
 	r := rand.NewChaCha8([32]byte{7})
 	b := make([]byte, size)
-	for off := GrainSize; off < size; off += 5 * GrainSize {
+	step := 5 * GrainSize
+	if size > 4<<20 {
+		step = 50 * GrainSize // compressing takes its time
+	}
+	for off := GrainSize; off < size; off += step {
 		r.Read(b[off:min(size, off+GrainSize+1000)])
 	}
 	if size > 0 {
