@@ -64,7 +64,7 @@ func (s *Service) imageBeside(ctx context.Context, imager Imager, b ImageBuild) 
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer s.cleanImage(tmp)
 	b.Dir = tmp
 	if err := imager.Genimage(ctx, &b); err != nil {
 		return err
@@ -82,10 +82,17 @@ const partialImage = ".genimage-"
 func (s *Service) cleanImages(install string) {
 	old, _ := filepath.Glob(filepath.Join(install, "netboot", "*", "*", partialImage+"*"))
 	for _, dir := range old {
-		if mounts, err := os.ReadFile("/proc/self/mounts"); err != nil || strings.Contains(string(mounts), dir) {
-			continue // something of the host's is mounted in it
-		}
 		s.Log.Warn("removing a half made image", "dir", dir)
-		os.RemoveAll(dir)
+		s.cleanImage(dir)
 	}
+}
+
+// cleanImage removes a directory, unless something of the server's own is
+// mounted in it, as programs that make roots do.
+func (s *Service) cleanImage(dir string) {
+	if mounts, err := os.ReadFile("/proc/self/mounts"); err != nil || strings.Contains(string(mounts), " "+dir+"/") {
+		s.Log.Error("an image's directory is left: something is mounted in it; unmount it, then remove it", "dir", dir)
+		return
+	}
+	os.RemoveAll(dir)
 }

@@ -4,16 +4,22 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"margay/nodedb"
 	"margay/nodedb/nodedbtest"
@@ -318,5 +324,41 @@ func TestMediaInTrees(t *testing.T) {
 		if _, err := fs.Stat(tree, r.Kernel); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestRunStops: what a program started ends with it.
+func TestRunStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	m := &maker{}
+	started := filepath.Join(t.TempDir(), "started")
+	done := make(chan error, 1)
+	go func() {
+		done <- m.run(ctx, "sh", "-c", "sleep 600 & echo $! >"+started+".tmp; mv "+started+".tmp "+started+"; wait")
+	}()
+	var pid []byte
+	for len(pid) == 0 {
+		pid, _ = os.ReadFile(started)
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("no error")
+	}
+	child, err := strconv.Atoi(strings.TrimSpace(string(pid)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			syscall.Kill(child, syscall.SIGKILL)
+			t.Fatalf("the child runs on: %s", stat)
+		}
+		runtime.Gosched()
 	}
 }

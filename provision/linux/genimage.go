@@ -10,8 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
+	"syscall"
+	"time"
 
 	"margay/nodedb"
 	"margay/provision"
@@ -106,8 +109,30 @@ func (m *maker) debootstrap(ctx context.Context) error {
 	if !signed {
 		args = append(args, "--no-check-gpg")
 	}
+	defer m.unmount()
 	m.Say("%s: %s from %s, with %s", m.Image.Name, suite, mirror, strings.Join(d.Packages, " "))
 	return m.run(ctx, "debootstrap", append(args, suite, m.root, mirror)...)
+}
+
+// unmount takes what debootstrap mounts in the root out of it, should it have
+// been stopped: what is mounted there is the server's own.
+func (m *maker) unmount() {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return
+	}
+	var points []string
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], m.root+"/") {
+			points = append(points, f[1])
+		}
+	}
+	slices.Reverse(points) // the last mounted first
+	for _, p := range points {
+		if err := syscall.Unmount(p, syscall.MNT_DETACH); err != nil {
+			m.Say("%s: cannot be unmounted: %v", p, err)
+		}
+	}
 }
 
 // mirror is where packages come from: as told, as pkgdir says, or the install
@@ -303,11 +328,15 @@ func (m *maker) squash(ctx context.Context) error {
 	return os.Chmod(file, 0o644)
 }
 
-// run runs a program; its error has the end of what it said.
+// run runs a program; its error has the end of what it said. If ctx ends, so
+// does all that it started.
 func (m *maker) run(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
 	if err := cmd.Run(); err != nil {
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
