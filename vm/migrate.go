@@ -48,20 +48,13 @@ func (r MigrateRequest) check() error {
 
 // vcenterOf is the vCenter that a guest is moved by: that of its host, which
 // must be that of the target too.
-func vcenterOf(snap *nodedb.Snapshot, host, target string) (Endpoint, error) {
+func (m *Manager) vcenterOf(ctx context.Context, snap *nodedb.Snapshot, host, target string) (Endpoint, error) {
 	var e Endpoint
 	for _, name := range []string{host, target} {
 		if name == "" {
 			continue
 		}
-		h, err := snap.Node(name)
-		if err != nil {
-			return e, err
-		}
-		if !HasVCenter(h) {
-			return e, Errorf(ErrUnsupported, "%s has no vCenter; set hostmanager, as hosts alone cannot move guests", name)
-		}
-		next, err := VCenterEndpoint(snap, h.HostManager)
+		next, err := m.managerOf(ctx, snap, name)
 		if err != nil {
 			return e, err
 		}
@@ -73,12 +66,50 @@ func vcenterOf(snap *nodedb.Snapshot, host, target string) (Endpoint, error) {
 	return e, nil
 }
 
+// managerOf is a host's vCenter: its hostmanager, or the one that the host's
+// own address names by vcenter=, "*" being the one that the host knows.
+func (m *Manager) managerOf(ctx context.Context, snap *nodedb.Snapshot, name string) (Endpoint, error) {
+	h, err := snap.Node(name)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	if HasVCenter(h) {
+		return VCenterEndpoint(snap, h.HostManager)
+	}
+	e, err := HostEndpoint(snap, name)
+	if err != nil {
+		return e, err
+	}
+	switch e.VCenter {
+	case "":
+		return e, Errorf(ErrUnsupported, "%s has no vCenter; set hostmanager, as hosts alone cannot move guests", name)
+	case "*":
+		return m.askManager(ctx, snap, e)
+	}
+	return VCenterEndpoint(snap, e.VCenter)
+}
+
+func (m *Manager) askManager(ctx context.Context, snap *nodedb.Snapshot, e Endpoint) (Endpoint, error) {
+	hv, err := m.Open(ctx, e)
+	if err != nil {
+		return e, err
+	}
+	h, err := hv.Host(ctx, "")
+	if err != nil {
+		return e, err
+	}
+	if h.VCenter == "" {
+		return e, Errorf(ErrUnsupported, "%s is managed by no vCenter", e)
+	}
+	return VCenterEndpoint(snap, h.VCenter)
+}
+
 func (m *Manager) migrate(ctx context.Context, snap *nodedb.Snapshot, n *nodedb.Node, req MigrateRequest, emit Emit) (Result, error) {
 	g, err := NewGuest(snap, n)
 	if err != nil {
 		return Result{}, err
 	}
-	e, err := vcenterOf(snap, g.Host, req.Target)
+	e, err := m.vcenterOf(ctx, snap, g.Host, req.Target)
 	if err == nil {
 		g.Endpoint, g.Path = e, e.Path
 		var hv Hypervisor

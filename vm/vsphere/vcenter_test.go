@@ -158,3 +158,20 @@ func port(t *testing.T, w *vmtest.World) int {
 	}
 	return e.Port
 }
+
+// A host that is managed directly says by which vCenter its guests move.
+func TestVCenterOfHost(t *testing.T) {
+	w, c := vcenter(t, vmtest.Options{})
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1"), "")
+	host := vmtest.New(t, vmtest.Options{})
+	nodedbtest.Put(t, c.DB, nodedbtest.Password("vmware", host.User, host.Password))
+	direct := func(vc string) string {
+		for _, name := range []string{"esx1", "esx2"} {
+			nodedbtest.Put(t, c.DB, nodedbtest.Node(name, "hosts", "nodetype.os=esxi8.0", "hypervisor.mgr="+host.URI()+vc))
+		}
+		return migrate(t, c, vm.MigrateRequest{Target: "esx2", DryRun: true}, "vm1")
+	}
+	contains(t, "rmigrate without vCenter", direct(""), "esx1 has no vCenter; set hostmanager")
+	contains(t, "rmigrate with vcenter=*", direct("?vcenter=*"), "Unable to reach 127.0.0.1 vCenter server") // which is what the played host knows
+	contains(t, "rmigrate with vcenter=", direct("?vcenter="+w.URI()), "datastore datastore1 is on the target: ok")
+}
