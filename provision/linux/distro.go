@@ -88,15 +88,6 @@ func (d distro) modern() bool {
 	return d.major >= 7
 }
 
-// dracut8 says whether anaconda is as in RHEL 8 and Fedora 28 or later, which
-// dropped old commands.
-func (d distro) dracut8() bool {
-	if d.name == "fedora" {
-		return d.major >= 28
-	}
-	return d.major >= 8
-}
-
 // answers are the names of the answer files.
 func (d distro) answers() []string {
 	switch d.installer {
