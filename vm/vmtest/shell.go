@@ -23,13 +23,12 @@ type Shell struct {
 	// the first connection.
 	Gate func(cmd string) (out string, status int, answered bool)
 
-	w      *World
-	l      net.Listener
-	key    ssh.PublicKey // may log in too; nil: none
-	mu     sync.Mutex
-	log    []string // guarded by mu
-	conns  []net.Conn
-	closed bool
+	w     *World
+	l     net.Listener
+	key   ssh.PublicKey // may log in too; nil: none
+	mu    sync.Mutex
+	log   []string // guarded by mu
+	conns []net.Conn
 }
 
 // ServeSSH opens the World's shell. A key in authorized_keys form may log in

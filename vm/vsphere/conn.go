@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"reflect"
 	"sync"
@@ -261,6 +260,3 @@ func isRead(req soap.HasFault) bool {
 // clearBody makes a response body fit to be filled a second time: a fault that is
 // in it already would stay.
 func clearBody(res soap.HasFault) { reflect.ValueOf(res).Elem().SetZero() }
-
-// client is the plain HTTP client that shares the session's cookie and trust.
-func (c *Conn) client() *http.Client { return &c.soap.Client }

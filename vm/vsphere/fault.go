@@ -60,7 +60,7 @@ func localized(l *types.LocalizedMethodFault) error {
 // fault makes an error of a fault: its localized message with every further
 // message appended, as xCAT prints it.
 func fault(f types.BaseMethodFault, text string) error {
-	class, plain := classOf(f)
+	plain, class := classOf(f)
 	if text == "" {
 		text = plain
 	}
@@ -81,46 +81,46 @@ func fault(f types.BaseMethodFault, text string) error {
 }
 
 // classOf is a fault's class, and a sentence for where the host sends none.
-func classOf(f types.BaseMethodFault) (class error, text string) {
+func classOf(f types.BaseMethodFault) (text string, class error) {
 	switch f := f.(type) {
 	case *types.RestrictedVersion:
-		return vm.ErrRestricted, "Current license or ESXi version prohibits execution of the requested operation."
+		return "Current license or ESXi version prohibits execution of the requested operation.", vm.ErrRestricted
 	case *types.InvalidPowerState:
-		return vm.ErrPowerState, "The attempted operation cannot be performed in the current state (" + powerText(f.ExistingState) + ")."
+		return "The attempted operation cannot be performed in the current state (" + powerText(f.ExistingState) + ").", vm.ErrPowerState
 	case *types.ToolsUnavailable:
-		return vm.ErrTools, "Cannot complete operation because VMware Tools is not running in this virtual machine."
+		return "Cannot complete operation because VMware Tools is not running in this virtual machine.", vm.ErrTools
 	case *types.NotSupported:
-		return vm.ErrUnsupported, "The operation is not supported on the object."
+		return "The operation is not supported on the object.", vm.ErrUnsupported
 	case *types.DuplicateName:
-		return vm.ErrExists, "The name '" + f.Name + "' already exists."
+		return "The name '" + f.Name + "' already exists.", vm.ErrExists
 	case *types.AlreadyExists:
-		return vm.ErrExists, "The specified key, name, or identifier '" + f.Name + "' already exists."
+		return "The specified key, name, or identifier '" + f.Name + "' already exists.", vm.ErrExists
 	case *types.FileAlreadyExists:
-		return vm.ErrExists, "Cannot complete the operation because the file or folder " + f.File + " already exists"
+		return "Cannot complete the operation because the file or folder " + f.File + " already exists", vm.ErrExists
 	case *types.NotFound, *types.ManagedObjectNotFound:
-		return vm.ErrNotFound, "The object or item referred to could not be found."
+		return "The object or item referred to could not be found.", vm.ErrNotFound
 	case *types.FileNotFound:
-		return vm.ErrNotFound, "File " + f.File + " was not found"
+		return "File " + f.File + " was not found", vm.ErrNotFound
 	case *types.InvalidDatastorePath:
-		return vm.ErrNotFound, "Invalid datastore path '" + f.DatastorePath + "'."
+		return "Invalid datastore path '" + f.DatastorePath + "'.", vm.ErrNotFound
 	case *types.NoDiskSpace:
-		return vm.ErrNoSpace, "Insufficient disk space on datastore '" + f.Datastore + "'."
+		return "Insufficient disk space on datastore '" + f.Datastore + "'.", vm.ErrNoSpace
 	case *types.InvalidLogin:
-		return nil, "Cannot complete login due to an incorrect user name or password."
+		return "Cannot complete login due to an incorrect user name or password.", nil
 	case *types.InvalidState:
-		return vm.ErrPowerState, "The operation is not allowed in the current state."
+		return "The operation is not allowed in the current state.", vm.ErrPowerState
 	case *types.NoPermission:
-		return nil, "Permission to perform this operation was denied. (needs " + f.PrivilegeId + ")"
+		return "Permission to perform this operation was denied. (needs " + f.PrivilegeId + ")", nil
 	case *types.InvalidArgument:
-		return vm.ErrInvalid, "A specified parameter was not correct: " + f.InvalidProperty
+		return "A specified parameter was not correct: " + f.InvalidProperty, vm.ErrInvalid
 	case *types.InvalidDeviceBacking:
-		return vm.ErrInvalid, "Invalid configuration for device '" + strconv.Itoa(int(f.DeviceIndex)) + "'. Its file or network is not there."
+		return "Invalid configuration for device '" + strconv.Itoa(int(f.DeviceIndex)) + "'. Its file or network is not there.", vm.ErrInvalid
 	case *types.InvalidDeviceSpec:
-		return vm.ErrInvalid, "Invalid configuration for device '" + strconv.Itoa(int(f.DeviceIndex)) + "'."
+		return "Invalid configuration for device '" + strconv.Itoa(int(f.DeviceIndex)) + "'.", vm.ErrInvalid
 	case *types.RequestCanceled:
-		return nil, "The task was canceled by a user."
+		return "The task was canceled by a user.", nil
 	}
-	return nil, ""
+	return "", nil
 }
 
 func powerText(s types.VirtualMachinePowerState) string {
