@@ -326,7 +326,7 @@ func (j *journal) stalls() {
 		if tl == nil || tl.Over || tl.Last() == nil || tl.Mode != nodedb.ModeInstall && tl.Mode != nodedb.ModeNetboot {
 			continue
 		}
-		limit, ok := stallAfter[tl.reached().Name]
+		limit, ok := tl.patience()
 		if ok && tl.Last().Name != StepStalled && now.Sub(tl.heard()) > limit {
 			j.add(node, tl.Mode, StepStalled, tl.stall(now))
 		}

@@ -126,7 +126,7 @@ func (j *journal) module(n *nodedb.Node, name string, e netboot.Event) bool {
 		return false
 	}
 	l := tl.Load
-	l.Current = name
+	l.Current, l.Whole = name, size
 	l.Last = j.now()
 	if l.First.IsZero() {
 		l.First = l.Last

@@ -310,6 +310,11 @@ func TestStall(t *testing.T) {
 	if last.Name != StepStalled || !strings.Contains(last.Text, "module 1 of 2") || !strings.Contains(last.Text, "31s") {
 		t.Errorf("last step %+v, want a stall at module 1 of 2 for 31s", last)
 	}
+	s.journal.tracks["esx1"].current().Load.Whole = 100 << 20 // a big file is one step
+	c.tick(31 * time.Second)
+	if limit, _ := s.journal.tracks["esx1"].current().patience(); limit < 5*time.Minute {
+		t.Errorf("100 MiB may take %v, want minutes", limit)
+	}
 	s.get(from1, "install/esxi8/x86_64/s.v00")
 	if last := s.Views([]string{"esx1"})[0].Boots[0].Last(); last.Name != StepModules {
 		t.Errorf("last step %+v, want it to go on", last)

@@ -70,6 +70,7 @@ type Load struct {
 	Bytes   int64     `json:"bytes"`
 	Size    int64     `json:"size"` // of all
 	Current string    `json:"current"`
+	Whole   int64     `json:"whole,omitempty"` // size of Current
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
 }
@@ -142,6 +143,19 @@ func (t *Timeline) heard() time.Time {
 		return t.Load.Last
 	}
 	return at
+}
+
+// slowest is a rate, in bytes per second, at which a machine still counts as
+// loading a file: a big one is one step that takes its time.
+const slowest = 200 << 10
+
+// patience is how long nothing may be heard now.
+func (t *Timeline) patience() (time.Duration, bool) {
+	limit, ok := stallAfter[t.reached().Name]
+	if t.reached().Name == StepModules && t.Load != nil {
+		limit += time.Duration(t.Load.Whole/slowest) * time.Second
+	}
+	return limit, ok
 }
 
 // stallHint is what usually is the matter.
