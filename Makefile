@@ -2,6 +2,7 @@
 # make demo       the whole story on a private network, with no hardware
 # make test       vet and every test, real firmware included; installs what it needs
 # make check      gofmt, vet, staticcheck, import graph: what a commit needs
+# make guests     Debian's installer, a diskless image and a small Linux in qemu (slow; wants a mirror)
 # make race       every unit test under the race detector
 # make bench      benchmarks        make fuzz   every fuzz test for FUZZTIME
 # make soak       crash and boot tests over and over, for SOAK
@@ -13,7 +14,7 @@ FUZZTIME ?= 30s
 SOAK     ?= 30m
 BENCH    ?= .
 
-.PHONY: all build demo test check race bench fuzz soak cross install clean
+.PHONY: all build demo test check guests race bench fuzz soak cross install clean
 
 all build:
 	$(BUILD) -o bin/margay ./cmd/margay
@@ -29,9 +30,13 @@ test:
 check:
 	.ci/check
 
+guests:
+	.ci/packages test
+	MARGAY_TEST_REAL=1 go test -v -count=1 -timeout 60m ./cmd/margay/guest
+
 race:
 	.ci/packages test
-	MARGAY_TEST_REAL=1 go test -race -timeout 40m $$(go list ./... | grep -v '/e2e$$')
+	MARGAY_TEST_REAL=1 go test -race -timeout 40m $$(go list ./... | grep -Ev '/(e2e|guest)$$')
 
 bench:
 	.ci/packages bench
