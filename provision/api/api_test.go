@@ -1,0 +1,174 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serve runs a server whose commands run does.
+func serve(t *testing.T, run Runner) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("socket mode %v %v, want 0600", fi.Mode(), err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	s := &Server{Run: run, Log: slog.New(slog.DiscardHandler)}
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return &Client{Socket: path}
+}
+
+func TestRun(t *testing.T) {
+	c := serve(t, func(_ context.Context, r *Request, c *Conn) int {
+		c.Send(Frame{Kind: FrameOut, Node: "n1", Label: "dir", Text: r.Dir})
+		c.Send(Frame{Kind: FrameErr, Node: "n1", Level: "Error", Text: strings.Join(r.Args, " ") + " for " + r.From})
+		c.Send(Frame{Kind: FrameRaw, Text: "a\nb\n"})
+		c.Send(Frame{Kind: FrameProgress, Text: "half"})
+		return 3
+	})
+	var out, errs bytes.Buffer
+	code, err := c.Run(t.Context(), &Request{Args: []string{"nodels", "all"}, Dir: "/here"}, nil, &out, &errs)
+	if err != nil || code != 3 {
+		t.Fatalf("code %d, %v; want 3", code, err)
+	}
+	if out.String() != "n1: dir: /here\na\nb\n" {
+		t.Errorf("out %q", out.String())
+	}
+	if errs.String() != "n1: Error: nodels all for unix\n" {
+		t.Errorf("err %q", errs.String())
+	}
+	c.JSON = true
+	out.Reset()
+	if _, err := c.Run(t.Context(), &Request{}, nil, &out, &errs); err != nil || !strings.HasPrefix(out.String(), `{"k":"out","node":"n1","label":"dir"`) {
+		t.Errorf("as JSON: %q %v", out.String(), err)
+	}
+}
+
+// TestStdin: input is shipped when a command asks for it, and not before.
+func TestStdin(t *testing.T) {
+	c := serve(t, func(_ context.Context, r *Request, c *Conn) int {
+		if r.Args[0] == "deaf" {
+			return 0
+		}
+		text, err := io.ReadAll(c)
+		if err != nil {
+			return 1
+		}
+		c.Send(Frame{Kind: FrameRaw, Text: string(text)})
+		return 0
+	})
+	big := strings.Repeat("0123456789abcdef", 20_000)
+	var out bytes.Buffer
+	if code, err := c.Run(t.Context(), &Request{Args: []string{"cat"}}, strings.NewReader(big), &out, io.Discard); err != nil || code != 0 || out.String() != big {
+		t.Errorf("code %d, %v, %d bytes of %d", code, err, out.Len(), len(big))
+	}
+	forever, w := io.Pipe()
+	defer w.Close()
+	if code, err := c.Run(t.Context(), &Request{Args: []string{"deaf"}}, forever, io.Discard, io.Discard); err != nil || code != 0 {
+		t.Errorf("a command that wants no input: code %d, %v", code, err)
+	}
+}
+
+// TestGone: a client that goes away ends its command.
+func TestGone(t *testing.T) {
+	began, ended := make(chan bool), make(chan bool)
+	c := serve(t, func(ctx context.Context, _ *Request, _ *Conn) int {
+		close(began)
+		<-ctx.Done()
+		close(ended)
+		return 1
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-began
+		leave()
+	}()
+	if code, err := c.Run(ctx, &Request{Args: []string{"watch"}}, nil, io.Discard, io.Discard); err != nil || code != 130 {
+		t.Errorf("code %d, %v; want 130", code, err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("the command goes on")
+	}
+}
+
+func TestListen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another margay") {
+		t.Errorf("a live socket: %v", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close() // as a killed daemon leaves it
+	if l, err = Listen(path); err != nil {
+		t.Fatalf("a dead socket: %v", err)
+	}
+	l.Close()
+	if err := os.WriteFile(path+"x", []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path + "x"); err == nil {
+		t.Error("a file that is no socket was replaced")
+	}
+}
+
+func TestRefused(t *testing.T) {
+	_, err := (&Client{Socket: filepath.Join(t.TempDir(), "none")}).Run(t.Context(), &Request{}, nil, io.Discard, io.Discard)
+	if !errors.Is(err, ErrNoDaemon) || !strings.Contains(err.Error(), "margay serve") {
+		t.Errorf("no daemon: %v", err)
+	}
+	// not over a unix socket, and nobody authorizes
+	s := httptest.NewServer(&Server{Run: func(context.Context, *Request, *Conn) int {
+		t.Error("a command ran")
+		return 0
+	}, Log: slog.New(slog.DiscardHandler)})
+	defer s.Close()
+	c := &Client{Dial: func(ctx context.Context) (net.Conn, error) { return net.Dial("tcp", s.Listener.Addr().String()) }}
+	var refused *Error
+	if _, err := c.Run(t.Context(), &Request{}, nil, io.Discard, io.Discard); !errors.As(err, &refused) || refused.Status != http.StatusForbidden {
+		t.Errorf("from afar: %v, want 403", err)
+	}
+	resp, err := http.Get(s.URL + "/anything")
+	if err != nil || resp.StatusCode != http.StatusNotFound {
+		t.Errorf("another path: %v %v", resp, err)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	h := Metrics(func() []Sample {
+		return []Sample{{Name: "margay_x_total", Help: "X.", Labels: []string{"kind", `a"b`}, Value: 2, Counter: true}, {Name: "margay_y", Help: "Y.", Value: 1.5}}
+	})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, want := range []string{`margay_x_total{kind="a\"b"} 2`, "margay_y 1.5", "# TYPE margay_x_total counter", "# TYPE margay_y gauge"} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %q in\n%s", want, w.Body)
+		}
+	}
+}
