@@ -172,6 +172,25 @@ func (j *journal) step(node string, mode nodedb.Mode, name StepName, text string
 	j.add(node, mode, name, text)
 }
 
+// note adds what was done to a machine from outside. It belongs to the boot
+// that follows, so it begins one unless that has only such steps yet.
+func (j *journal) note(node string, mode nodedb.Mode, name StepName, text string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	t := j.track(node)
+	if tl := t.current(); tl == nil || tl.Over || !tl.onlyNotes() {
+		t.begin(j.now(), mode)
+	}
+	j.add(node, mode, name, text)
+}
+
+// Note tells a node's timeline of a power order or a boot device that was set.
+func (s *Service) Note(node string, name StepName, text string) {
+	if n, err := s.DB.Snapshot().Node(node); err == nil {
+		s.journal.note(node, n.Mode, name, text)
+	}
+}
+
 func (j *journal) add(node string, mode nodedb.Mode, name StepName, text string) {
 	now := j.now()
 	t := j.track(node)

@@ -517,3 +517,23 @@ func mustNode(t *testing.T, s *Service, name string) *nodedb.Node {
 	}
 	return n
 }
+
+// TestNote: what was done to a machine from outside opens the boot that
+// follows, and a machine that never asks after it is said to stall.
+func TestNote(t *testing.T) {
+	s, c := newService(t)
+	s.mustSet(t, "esx1", "install")
+	s.Note("esx1", StepBootDevice, "Network")
+	s.Note("esx1", StepPower, "boot: on")
+	c.tick(11 * time.Minute)
+	s.journal.stalls()
+	boots := s.Views([]string{"esx1"})[0].Boots
+	if len(boots) != 1 || boots[0].Last().Name != StepStalled || !strings.Contains(boots[0].Last().Text, "never asked for an address") {
+		t.Fatalf("%+v", boots)
+	}
+	s.get(from1, "boot/esx1/script")
+	s.Note("esx1", StepPower, "reset: reset")
+	if boots := s.Views([]string{"esx1"})[0].Boots; len(boots) != 2 {
+		t.Errorf("%d boots, want that the order opened a second", len(boots))
+	}
+}

@@ -29,6 +29,8 @@ type StepName string
 
 // The steps of a boot in their usual order, and those that end it.
 const (
+	StepBootDevice StepName = "bootdevice"
+	StepPower      StepName = "power"
 	StepDHCP       StepName = "dhcp"
 	StepLoader     StepName = "loader"
 	StepScript     StepName = "script"
@@ -51,6 +53,7 @@ const (
 // counts as stalled. Firmware answers within seconds; an installer writes for
 // minutes without a word.
 var stallAfter = map[StepName]time.Duration{
+	StepPower:      10 * time.Minute,
 	StepDHCP:       60 * time.Second,
 	StepLoader:     60 * time.Second,
 	StepScript:     60 * time.Second,
@@ -113,6 +116,16 @@ func (t *Timeline) Has(name StepName) bool {
 	return false
 }
 
+// onlyNotes says whether nothing was heard of the machine itself yet.
+func (t *Timeline) onlyNotes() bool {
+	for _, s := range t.Steps {
+		if s.Name != StepPower && s.Name != StepBootDevice {
+			return false
+		}
+	}
+	return true
+}
+
 // reached is the newest step that is no refusal.
 func (t *Timeline) reached() *Step {
 	for i := len(t.Steps) - 1; i >= 0; i-- {
@@ -160,6 +173,7 @@ func (t *Timeline) patience() (time.Duration, bool) {
 
 // stallHint is what usually is the matter.
 var stallHint = map[StepName]string{
+	StepPower:      "it was switched on and never asked for an address: does it boot from the network first, and on which of its cards?",
 	StepDHCP:       "it was offered an address and did not go on: is another DHCP server answering it?",
 	StepLoader:     "the boot loader did not start: a firmware with Secure Boot on refuses it; use UEFI HTTP boot there",
 	StepScript:     "iPXE has its script and fetched nothing: look at the machine's screen",

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"margay/nodedb"
+	"margay/provision"
 	"margay/provision/bmc"
 )
 
@@ -105,6 +106,9 @@ func (s *Session) metalPower(ctx context.Context, snap *nodedb.Snapshot, targets
 		failed--
 		if status := powerStatus(action, word); status != "" && !dry {
 			did[t.Node] = status
+			if status == poweringOn {
+				s.Service.Note(t.Node, provision.StepPower, string(action)+": "+word)
+			}
 		}
 	})
 	if s.Bool("summary") {
@@ -125,18 +129,21 @@ func summary(counts map[string]int, failed int) string {
 	return strings.Join(words, ", ")
 }
 
+// poweringOn is what xCAT calls a node that was just switched on.
+const poweringOn nodedb.Status = "powering-on"
+
 // powerStatus is the nodelist.status that xCAT sets for a power order.
 func powerStatus(a bmc.Action, word string) nodedb.Status {
 	switch a {
 	case bmc.On, bmc.BootUp:
-		return "powering-on"
+		return poweringOn
 	case bmc.Off, bmc.SoftOff:
 		return "powering-off"
 	case bmc.Reset:
 		if word == "off" {
 			return "powering-off"
 		}
-		return "powering-on"
+		return poweringOn
 	}
 	return ""
 }

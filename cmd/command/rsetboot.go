@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"margay/provision"
 	"margay/provision/bmc"
 )
 
@@ -74,6 +75,9 @@ func rsetboot(ctx context.Context, s *Session, args []string) error {
 			s.NodeWarn(t.Node, "%s", n)
 		}
 		s.Node(t.Node, "%s", a.boot)
+		if word != "stat" {
+			s.Service.Note(t.Node, provision.StepBootDevice, a.boot.String()+", read back")
+		}
 	})
 	return nil
 }
