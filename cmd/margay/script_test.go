@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -91,18 +92,19 @@ func serveCmd(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("margay serve is not ready\n%s", ts.ReadFile("serve.log"))
 		}
 	}
-	running[ts.Getenv("WORK")] = cmd
+	running.Store(ts.Getenv("WORK"), cmd)
 }
 
-// running are the daemons by their script's directory.
-var running = map[string]*exec.Cmd{}
+// running are the daemons by their script's directory: scripts run at once.
+var running sync.Map
 
 // stopCmd ends the daemon: with "kill" at once, else by SIGTERM.
 func stopCmd(ts *testscript.TestScript, neg bool, args []string) {
-	cmd := running[ts.Getenv("WORK")]
-	if cmd == nil {
+	v, ok := running.LoadAndDelete(ts.Getenv("WORK"))
+	if !ok {
 		ts.Fatalf("no daemon runs")
 	}
+	cmd := v.(*exec.Cmd)
 	sig := syscall.SIGTERM
 	if len(args) == 1 && args[0] == "kill" {
 		sig = syscall.SIGKILL
@@ -112,7 +114,6 @@ func stopCmd(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	for ctx.Err() == nil {
 		if syscall.Kill(cmd.Process.Pid, 0) != nil {
-			delete(running, ts.Getenv("WORK"))
 			return
 		}
 		time.Sleep(10 * time.Millisecond)

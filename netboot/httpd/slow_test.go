@@ -58,7 +58,6 @@ func TestSlowClients(t *testing.T) {
 			t.Errorf("no request: %v after %v", err, time.Since(began))
 		}
 
-		began = time.Now()
 		c = l.dial() // asks, takes a little, and stops
 		io.WriteString(c, "GET /boot/x HTTP/1.1\r\nHost: x\r\n\r\n")
 		io.CopyN(io.Discard, c, 1000)

@@ -38,9 +38,6 @@ func mbootKeys() []string {
 	}
 }
 
-// installerKeys are keys that mboot ignores and others read.
-func installerKeys() []string { return []string{"bootstate", "build", "updated", "quickboot"} }
-
 // numeric says whether a key's value must be a number, or the file is refused.
 func numeric(key string) bool {
 	switch key {

@@ -83,7 +83,9 @@ func (r *request) has(name string) bool {
 // them), and bytes 0xff at the end come from ROMs that take the end mark of the
 // DHCP options for a part of the file name.
 func cleanName(name string) (string, error) {
-	name = strings.TrimRight(name, "\xff")
+	for len(name) > 0 && name[len(name)-1] == 0xff {
+		name = name[:len(name)-1]
+	}
 	if len(name) > maxName {
 		return "", fmt.Errorf("file name of %d bytes: %w", len(name), errName)
 	}
