@@ -20,6 +20,7 @@ type site struct {
 	*netboottest.LAN
 	server *Server
 	events chan netboot.Event
+	early  []netboot.Event // told of, and not waited for yet
 }
 
 // newSite serves testPlan at 10.1.0.1 to whoever asks.
@@ -59,15 +60,23 @@ func serveOn(t *testing.T, h *netboottest.Host, s *Server, mode Mode) {
 	})
 }
 
-// saw waits for a step of a machine.
+// saw waits for a step of a machine. An answer is told of after it was sent, so
+// a quick client's next step may be told of first: others are kept.
 func (s *site) saw(t *testing.T, step netboot.Step) netboot.Event {
 	t.Helper()
+	for i, e := range s.early {
+		if e.Step == step {
+			s.early = append(s.early[:i], s.early[i+1:]...)
+			return e
+		}
+	}
 	for {
 		select {
 		case e := <-s.events:
 			if e.Step == step {
 				return e
 			}
+			s.early = append(s.early, e)
 		case <-time.After(20 * time.Second):
 			t.Fatalf("no %s", step)
 		}
