@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -170,7 +171,7 @@ func checkNames(snap *nodedb.Snapshot) []Check {
 			continue
 		}
 		n++
-		if back := names.Reverse(x.Addr); !contains(back, x.Name) {
+		if back := names.Reverse(x.Addr); !slices.Contains(back, x.Name) {
 			wrong = append(wrong, fmt.Sprintf("%s is %s, which is %s", x.Name, x.Addr, strings.Join(back, " ")))
 		}
 	}

@@ -49,7 +49,7 @@ func (n *Names) Server() string { return n.server }
 func (n *Names) Domains() []string {
 	var out []string
 	add := func(d string) {
-		if d = strings.ToLower(d); d != "" && !contains(out, d) {
+		if d = strings.ToLower(d); d != "" && !slices.Contains(out, d) {
 			out = append(out, d)
 		}
 	}

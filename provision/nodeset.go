@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"margay/nodedb"
@@ -140,7 +141,7 @@ func resolve(snap *nodedb.Snapshot, n *nodedb.Node, act Action) (target, string,
 			return t, "", fmt.Errorf("nodetype.%s not defined for %s", f.col, n.Name)
 		}
 	}
-	if sup := n.Attr("nodetype.supportedarchs"); sup != "" && !contains(list(sup), t.arch) {
+	if sup := n.Attr("nodetype.supportedarchs"); sup != "" && !slices.Contains(list(sup), t.arch) {
 		return t, "", fmt.Errorf("Requested architecture %s is not one of the architectures supported by %s  (per nodetype.supportedarchs, it supports %s)", t.arch, n.Name, sup)
 	}
 	if img, err := snap.Image(fmt.Sprintf("%s-%s-%s-%s", t.os, t.arch, t.mode, t.profile)); err == nil {
@@ -207,13 +208,4 @@ func makeAll(b *Boot, f Family) error {
 	}
 	_, err := f.Modules(b)
 	return err
-}
-
-func contains(words []string, w string) bool {
-	for _, x := range words {
-		if x == w {
-			return true
-		}
-	}
-	return false
 }

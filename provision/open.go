@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"margay/netboot"
@@ -256,7 +257,7 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 	if b.HTTPBoot || file == "bootx64.efi" || file == "crypto64.efi" {
 		b.HTTPBoot = true
 	}
-	if isBootProgram(file) && treeFile(f, b, file) == "" && contains(f.Files(b), "script") {
+	if isBootProgram(file) && treeFile(f, b, file) == "" && slices.Contains(f.Files(b), "script") {
 		lf, err := s.openLoader(snap, m, ipxeFor(b.Firmware)) // no loader of the medium's own: iPXE, by HTTP
 		return nil, lf, err
 	}
@@ -288,7 +289,7 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 // namesModules says whether a file is the one from which the machine learns
 // what to load next: boot.cfg, or the script where there is none.
 func namesModules(b *Boot, f Family, name string) bool {
-	return name == "boot.cfg" || name == "script" && !contains(f.Files(b), "boot.cfg")
+	return name == "boot.cfg" || name == "script" && !slices.Contains(f.Files(b), "boot.cfg")
 }
 
 // treeFile is the path in the install tree of a boot program that firmware

@@ -3,6 +3,7 @@ package provision
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"margay/netboot"
@@ -53,7 +54,7 @@ func (s *Service) Render(snap *nodedb.Snapshot, n *nodedb.Node, file, firmware s
 	if a := attempt(snap, n.Name); reveal && a != nil {
 		b.Token = a.token(max(s.journal.try(n.Name), 1))
 	}
-	if !contains(f.Files(b), file) {
+	if !slices.Contains(f.Files(b), file) {
 		return nil, fmt.Errorf("node %s: no file %s in its boot; there are %s", n.Name, file, strings.Join(f.Files(b), ", "))
 	}
 	text, err := f.Make(b, file)

@@ -352,6 +352,7 @@ func TestNodesetRefusesWhole(t *testing.T) {
 func TestProbeChangesNothing(t *testing.T) {
 	s, _ := newService(t)
 	s.mustSet(t, "esx1", "install")
+	s.written(t) // what nodeset itself has to say
 	before := s.DB.Snapshot().Rev()
 	m := netboot.Machine{Addr: server, Local: server, Probe: s.ProbeWord("esx1", false)}
 	for range maxTries + 2 {
@@ -381,7 +382,9 @@ func TestProbeChangesNothing(t *testing.T) {
 	if _, err := s.get(m, "boot/esx2/script"); err == nil {
 		t.Error("a probe of esx1 has esx2's files")
 	}
-	_ = before
+	if after := s.DB.Snapshot().Rev(); after != before {
+		t.Errorf("the probe moved the table from revision %d to %d", before, after)
+	}
 }
 
 func TestNoWayOut(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,7 +133,7 @@ func Interfaces(names ...string) ([]Interface, error) {
 	}
 	var out []Interface
 	for _, i := range all {
-		named := contains(names, i.Name)
+		named := slices.Contains(names, i.Name)
 		if len(names) > 0 && !named || !named && (i.Flags&net.FlagLoopback != 0 || i.Flags&net.FlagUp == 0) {
 			continue
 		}
