@@ -64,7 +64,7 @@ var owners = map[string]string{
 	"github.com/bougou/go-ipmi":            "provision/bmc/ipmi provision/bmc/bmctest",
 	"github.com/stmcginnis/gofish":         "provision/bmc/redfish",
 	"github.com/tinkerbell/ipxedust":       "netboot/loader",
-	"github.com/go-crypt/":                 "provision/esxi provision/linux",
+	"github.com/go-crypt/":                 "provision",
 	"github.com/prometheus/client_golang":  "provision/api",
 	"golang.org/x/sync/errgroup":           "cmd/margay cmd/margay-demo",
 	"github.com/rogpeppe/go-internal/diff": "provision",

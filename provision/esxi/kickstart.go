@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"margay/nodedb"
+	"margay/provision"
 	"margay/templates"
 )
 
@@ -113,8 +114,8 @@ func (f *Family) kickstart(h *host) ([]byte, error) {
 
 // fill fills a template in: one of ours, or one that was written for xCAT.
 func (h *host) fill(t *templates.Template, d *KickstartData) ([]byte, error) {
-	if IsOldTemplate(t.Text) {
-		return h.oldDirectives(t)
+	if provision.IsOldTemplate(t.Text) {
+		return h.oldTemplate(t)
 	}
 	return t.Render(d)
 }

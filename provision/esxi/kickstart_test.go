@@ -120,7 +120,7 @@ func TestSettingsThatAreWrong(t *testing.T) {
 		{"esxi.mediasize=huge", "not one of min"},
 		{"nodehm.serialport=9", "not 0 to 3"},
 		{"nodehm.serialport=0 nodehm.serialspeed=fast", "not a number"},
-		{"bootparams.addkcmdline=x=#NODEATTRIB:ipmi:password#", "would show a secret"},
+		{"bootparams.addkcmdline=x=#NODEATTRIB:ipmi:password#", "would put a secret"},
 		{"prodkey.key=XYZ", "not a licence key"},
 		{"esxi.keyboard=a\nrootpw x", "control character"},
 	} {

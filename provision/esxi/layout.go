@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"margay/provision"
 )
 
 // A vSwitch is one that the operator wants beside or over the default one.
@@ -88,7 +90,7 @@ func parseNFS(text string) ([]nfsStore, error) {
 		}
 		name, rest, _ := strings.Cut(item, "=")
 		host, p, _ := strings.Cut(rest, ":")
-		if !plainName.MatchString(name) || !hostName.MatchString(host) || !nfsPath.MatchString(p) {
+		if !plainName.MatchString(name) || !provision.HostName.MatchString(host) || !nfsPath.MatchString(p) {
 			return nil, fmt.Errorf("%q is not name=server:/path", item)
 		}
 		out = append(out, nfsStore{name, host, p})

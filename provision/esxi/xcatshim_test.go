@@ -71,8 +71,8 @@ func TestOldTemplateErrors(t *testing.T) {
 		"#XCATVAR:OTHER#":                                  "there is XCATMASTER",
 		"#INCLUDE:nosuch#":                                 "no such file",
 		"#INCLUDE:base.tmpl#":                              "includes itself",
-		"#MACHINEPASSWORD#":                                "not for ESXi",
-		"#INCLUDE_DEFAULT_PKGLIST:x#":                      "not for ESXi",
+		"#MACHINEPASSWORD#":                                "is not for esxi6.7",
+		"#INCLUDE_DEFAULT_PKGLIST:x#":                      "is not for esxi6.7",
 	} {
 		text, err := oldKickstart(t, oldTop+"reboot\n# "+directive+"\n", nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
