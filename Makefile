@@ -5,6 +5,7 @@
 # make guests     Debian's installer, a diskless image and a small Linux in qemu (slow; wants a mirror)
 # make race       every unit test under the race detector
 # make bench      benchmarks        make fuzz   every fuzz test for FUZZTIME
+# make bench-net  the services beside others', medians of 5 rounds; BENCH_NET=DHCP (DNS, TFTP, HTTP) for one
 # make soak       crash and boot tests over and over, for SOAK
 # make cross      bin/margay-arm64  make install  into DESTDIR and PREFIX
 
@@ -13,8 +14,9 @@ BUILD     = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X 
 FUZZTIME ?= 30s
 SOAK     ?= 30m
 BENCH    ?= .
+BENCH_NET ?=
 
-.PHONY: all build demo test check guests race bench fuzz soak cross install clean
+.PHONY: all build demo test check guests race bench bench-net fuzz soak cross install clean
 
 all build:
 	$(BUILD) -o bin/margay ./cmd/margay
@@ -41,6 +43,11 @@ race:
 bench:
 	.ci/packages bench
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# Alone on the machine, and as root: server and load have a core each.
+bench-net:
+	.ci/packages bench
+	go test -tags bench -run 'TestBench$(BENCH_NET)' -count=1 -v -timeout 120m ./netboot/netboottest
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)

@@ -45,6 +45,8 @@ func TestMain(m *testing.M) {
 		benchServeHTTP(os.Getenv("MARGAY_BENCH_DIR"))
 	case "http-load":
 		benchLoadHTTP()
+	case "dhcp-load":
+		benchLoadDHCP()
 	default:
 		os.Exit(m.Run())
 	}
@@ -174,7 +176,7 @@ type lab struct {
 func newLab(t *testing.T, l *line) *lab {
 	b := &lab{dir: t.TempDir()}
 	if l != nil {
-		b.server, b.client = l.connect(t, benchAddr+"/24", "10.1.0.2/24")
+		b.server, b.client = l.connect(t, benchAddr+"/16", "10.1.0.2/16")
 		return b
 	}
 	b.server, b.client = NewHost(t), NewHost(t)
@@ -183,14 +185,14 @@ func newLab(t *testing.T, l *line) *lab {
 		v := &netlink.Veth{LinkAttrs: attrs("eth0"), PeerName: "eth0", PeerNamespace: netlink.NsFd(int(b.client.ns))}
 		if err = netlink.LinkAdd(v); err == nil {
 			if err = raise("eth0"); err == nil {
-				err = address("eth0", []string{benchAddr + "/24"})
+				err = address("eth0", []string{benchAddr + "/16"})
 			}
 		}
 	})
 	if err == nil {
 		b.client.Do(func() {
 			if err = raise("eth0"); err == nil {
-				err = address("eth0", []string{"10.1.0.2/24"})
+				err = address("eth0", []string{"10.1.0.2/16"})
 			}
 		})
 	}
