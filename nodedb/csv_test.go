@@ -195,15 +195,6 @@ func TestRestoreNodelist(t *testing.T) {
 	}
 }
 
-// A dump in which secrets are hidden is refused, not restored.
-func TestParseCSVHidden(t *testing.T) {
-	passwd := nodedb.TableByName("passwd")
-	_, err := nodedb.ParseCSV(passwd, "#key,username,password\nvmware,root,"+nodedb.Hidden+"\n")
-	if !errors.Is(err, nodedb.ErrInvalid) || !strings.Contains(err.Error(), "line 2: passwd.password") {
-		t.Errorf("a hidden password is taken: %v", err)
-	}
-}
-
 func FuzzParseCSV(f *testing.F) {
 	for _, s := range []string{"#key,value\n\"a\",\"b\"\"c\"\n", "#key\na\n\n#x\n", "#value,key\r\n\"\n\",b", "#", "#key,value,comments,disable\na,,,\n"} {
 		f.Add(s)

@@ -148,8 +148,12 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 // try runs fn once. After ErrConflict the snapshot is newer than it was.
 func (db *DB) try(ctx context.Context, fn func(*Tx) error) error {
 	tx := &Tx{snap: db.Snapshot(), pending: make(map[Key]*pending)}
+	tx.seal, _ = db.store.(*sealed)
 	if err := fn(tx); err != nil {
 		return errNotRetried(err)
+	}
+	if err := tx.settle(); err != nil {
+		return err
 	}
 	changes, err := tx.changes()
 	if err != nil || len(changes) == 0 {

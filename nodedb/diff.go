@@ -23,7 +23,10 @@ type ColumnDiff struct{ Column, Old, New string }
 const markSet = "."
 
 // Diffs returns what the transaction would change, sorted by kind and name.
-func (tx *Tx) Diffs() []Diff {
+func (tx *Tx) Diffs() ([]Diff, error) {
+	if err := tx.settle(); err != nil {
+		return nil, err
+	}
 	var list []Diff
 	for _, k := range tx.order {
 		before, ok := tx.snap.Record(k)
@@ -36,7 +39,7 @@ func (tx *Tx) Diffs() []Diff {
 	slices.SortFunc(list, func(a, b Diff) int {
 		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Name, b.Name))
 	})
-	return list
+	return list, nil
 }
 
 // diff compares two sets of attributes; after nil says that the record is gone.

@@ -171,7 +171,7 @@ func (d *draft) resolve(assigns []Assign) error {
 }
 
 func (d *draft) assign(attr *Attribute, a Assign) error {
-	why := attr.Places[0].Column.checkValue(a.Value)
+	why := checkText(a.Value)
 	if strings.ContainsAny(a.Value, "\n\r") {
 		why = "a line break"
 	}

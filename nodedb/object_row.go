@@ -113,18 +113,9 @@ func (t *Table) compare(a, b Row) int {
 	return cmp.Compare(a.Key.Name, b.Key.Name)
 }
 
-// Hidden stands in a listing for a value that is not shown. No secret column
-// takes it, so that a listing with hidden values does no harm when it is read
-// back.
+// Hidden stands in a listing for a secret that is not shown. A record that gets
+// it back keeps the secret it has; one that has none refuses it.
 const Hidden = "******"
-
-// checkValue says what in a column's value cannot be stored, "" if nothing.
-func (c *Column) checkValue(v string) string {
-	if c.Secret && v == Hidden {
-		return "what stands for a hidden value"
-	}
-	return checkText(v)
-}
 
 // checkText says what in a value cannot be stored, "" if nothing.
 func checkText(s string) string {

@@ -107,7 +107,7 @@ func (e *Editor) putShare(t *Table, k Key, values []string) {
 // checkRow refuses values that cannot be stored and rows without a key.
 func (t *Table) checkRow(values []string) error {
 	for i, v := range values {
-		if why := t.Columns[i].checkValue(v); why != "" {
+		if why := checkText(v); why != "" {
 			return fmt.Errorf("%s: %s in the value: %w", t.Columns[i].path, why, ErrInvalid)
 		}
 	}

@@ -115,10 +115,9 @@ func TestDefineRefuses(t *testing.T) {
 		{"network", "net2", []string{"net=10.0.0.0", "mask=255.0.0.0"}, &same},
 		{"osimage", "i1", []string{"imagetype=NIM", "template=/x"}, &cond},
 		{"site", "othersite", []string{"master=1.2.3.4"}, &name},
-		{"node", "n1", []string{"groups=all"}, nil},                      // exists
-		{"node", "n2", []string{"groups=all", "os=a\nb"}, nil},           // line break
-		{"node", "n2", []string{"groups=all", "usercomment=\xff"}, nil},  // not UTF-8
-		{"node", "n2", []string{"groups=all", "productkey=******"}, nil}, // a hidden value
+		{"node", "n1", []string{"groups=all"}, nil},                     // exists
+		{"node", "n2", []string{"groups=all", "os=a\nb"}, nil},          // line break
+		{"node", "n2", []string{"groups=all", "usercomment=\xff"}, nil}, // not UTF-8
 		{"group", "g1", []string{"members=n1,nosuch"}, nil},
 	}
 	for _, tt := range tests {

@@ -4,7 +4,8 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -16,10 +17,13 @@ import (
 const sealMark = "sealed:1:"
 
 // Seal returns a store that keeps secret columns sealed in the store below it:
-// AES-256-GCM (NIST SP 800-38D) with a random nonce, bound to the record and
-// the column, so that nobody can put one record's secret in another's place.
-// secret says which columns, as "table.column". Values that are not sealed, as
-// an older table may have them, are read as they are and sealed when written.
+// AES-256-GCM (NIST SP 800-38D), bound to the record and the column, so that
+// nobody can put one record's secret in another's place. secret says which
+// columns, as "table.column". Values that are not sealed, as an older table may
+// have them, are read as they are and sealed when written.
+//
+// The nonce is a keyed hash of what is sealed, so that a dump of the same table
+// is the same text each time, and a nonce never serves two texts.
 func Seal(below Store, key [32]byte, secret func(column string) bool) Store {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
@@ -29,14 +33,17 @@ func Seal(below Store, key [32]byte, secret func(column string) bool) Store {
 	if err != nil {
 		panic(err) // AES has the right block size
 	}
-	return &sealed{Store: below, gcm: gcm, secret: secret}
+	derive := hmac.New(sha256.New, key[:])
+	derive.Write([]byte("nonce"))
+	return &sealed{Store: below, gcm: gcm, nonceKey: derive.Sum(nil), secret: secret}
 }
 
 type sealed struct {
 	Store
-	gcm    cipher.AEAD
-	secret func(string) bool
-	asked  sync.Map // column: what secret said; every value is asked for, of few columns
+	gcm      cipher.AEAD
+	nonceKey []byte
+	secret   func(string) bool
+	asked    sync.Map // column: what secret said; every value is asked for, of few columns
 }
 
 func (s *sealed) isSecret(column string) bool {
@@ -145,8 +152,11 @@ func (s *sealed) convert(attrs map[string]string, fn func(column, v string) stri
 }
 
 func (s *sealed) seal(k Key, column, v string) string {
-	nonce := make([]byte, s.gcm.NonceSize(), s.gcm.NonceSize()+len(v)+s.gcm.Overhead())
-	rand.Read(nonce) // never fails
+	h := hmac.New(sha256.New, s.nonceKey)
+	fmt.Fprintf(h, "%d:", len(k.Kind)+len(k.Name)+len(column))
+	h.Write(bound(k, column))
+	h.Write([]byte(v))
+	nonce := h.Sum(nil)[:s.gcm.NonceSize()]
 	return sealMark + base64.RawStdEncoding.EncodeToString(s.gcm.Seal(nonce, nonce, []byte(v), bound(k, column)))
 }
 

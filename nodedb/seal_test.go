@@ -153,3 +153,63 @@ func TestLoadKey(t *testing.T) {
 		t.Error("a key in no directory")
 	}
 }
+
+// What a listing showed in place of a secret comes back as the secret of the
+// same record, and as nothing else.
+func TestSettle(t *testing.T) {
+	db, err := nodedb.New(t.Context(), nodedb.Seal(openBolt(t, filepath.Join(t.TempDir(), "table.db")), [32]byte{1}, nodedb.IsSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	nodedbtest.Put(t, db, nodedbtest.Password("vmware", "root", "tiger"), nodedbtest.Group("g", "ipmi.password=of the group"),
+		nodedbtest.Node("n1", "g", "ipmi.password=own"), nodedbtest.Node("n2", "g"), nodedbtest.Node("n3", "all"))
+	key := nodedbtest.Password("vmware", "root", "").Key
+	node := func(name string) nodedb.Key { return nodedb.Key{Kind: nodedb.KindNode, Name: name} }
+	text := db.Sealed(key, "passwd.password", "tiger")
+	if !strings.HasPrefix(text, "sealed:1:") || text != db.Sealed(key, "passwd.password", "tiger") || text == db.Sealed(key, "passwd.password", "lion") {
+		t.Errorf("sealed as %s", text)
+	}
+	if got := db.Sealed(key, "passwd.username", "root"); got != "root" {
+		t.Errorf("no secret, and sealed as %s", got)
+	}
+	tests := []struct {
+		k             nodedb.Key
+		column, value string
+		want          string // "": refused
+	}{
+		{key, "passwd.password", nodedb.Hidden, "tiger"},
+		{key, "passwd.password", text, "tiger"},
+		{nodedbtest.Password("vmware", "other", "").Key, "passwd.password", text, ""},
+		{nodedbtest.Password("vmware", "other", "").Key, "passwd.password", nodedb.Hidden, ""},
+		{key, "passwd.password", text[:len(text)-1], ""},
+		{node("n1"), "ipmi.password", nodedb.Hidden, "own"},
+		{node("n2"), "ipmi.password", nodedb.Hidden, "of the group"},
+		{node("n3"), "ipmi.password", nodedb.Hidden, ""},
+		{node("n3"), "nodelist.comments", nodedb.Hidden, nodedb.Hidden},
+	}
+	for _, tt := range tests {
+		before := db.Snapshot().Rev()
+		err := db.Update(t.Context(), func(tx *nodedb.Tx) error {
+			tx.Set(tt.k, tt.column, tt.value)
+			return nil
+		})
+		if tt.want == "" {
+			if !errors.Is(err, nodedb.ErrInvalid) || strings.Contains(err.Error(), "tiger") || db.Snapshot().Rev() != before {
+				t.Errorf("%v %s: %v", tt.k, tt.value, err)
+			}
+			continue
+		}
+		r, _ := db.Snapshot().Record(tt.k)
+		got := r.Attrs[tt.column]
+		if n, err := db.Snapshot().Node(tt.k.Name); err == nil {
+			got = n.Attr(tt.column)
+		}
+		if err != nil || got != tt.want {
+			t.Errorf("%v %s: %q, %v; want %q", tt.k, tt.value, got, err, tt.want)
+		}
+	}
+	if r, _ := db.Snapshot().Record(node("n2")); r.Attrs["ipmi.password"] != "" {
+		t.Error("the group's password became the node's own")
+	}
+}

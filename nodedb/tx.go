@@ -13,6 +13,7 @@ type Tx struct {
 	snap    *Snapshot
 	pending map[Key]*pending
 	order   []Key
+	seal    *sealed // what opens sealed values; nil: nothing is sealed
 }
 
 // A pending is a record as the transaction has it; attrs nil: removed.

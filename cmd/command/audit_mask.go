@@ -76,10 +76,14 @@ func commandLine(args []string) string {
 // maxLineKept bounds a command line that is kept.
 const maxLineKept = 1000
 
-// reads reports whether a command, its name first, only looks at things.
+// reads reports whether a command, its name first, only looks at things. To
+// look at passwords is more than that.
 func reads(args []string) bool {
 	if len(args) == 0 || strings.HasPrefix(args[0], "_") || slices.Contains(args, "--help") || slices.Contains(args, "--dry-run") {
 		return true
+	}
+	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--reveal") }) {
+		return false
 	}
 	last := args[len(args)-1]
 	switch args[0] {

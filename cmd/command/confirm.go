@@ -67,7 +67,11 @@ func (s *Session) Update(ctx context.Context, fn func(*nodedb.Tx) error) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
-		diffs = tx.Diffs()
+		list, err := tx.Diffs()
+		if err != nil {
+			return err
+		}
+		diffs = list
 		return errDry
 	})
 	if errors.Is(err, errDry) {
@@ -82,24 +86,24 @@ func (s *Session) printDiffs(diffs []nodedb.Diff, indent string) {
 	var b strings.Builder
 	for _, d := range diffs {
 		if !d.Kind.Private() {
-			writeDiff(&b, d, indent)
+			writeDiff(&b, d, indent, hidden)
 		}
 	}
 	s.Text(b.String())
 }
 
 // writeDiff writes a line for each value that goes and each that comes.
-func writeDiff(b *strings.Builder, d nodedb.Diff, indent string) {
+func writeDiff(b *strings.Builder, d nodedb.Diff, indent string, form secretForm) {
 	name := keyLabel(d.Key)
 	for _, c := range d.Columns {
 		if strings.HasSuffix(c.Column, ".") {
 			continue // a row without values
 		}
 		if c.Old != "" {
-			fmt.Fprintf(b, "%s%s: -%s=%s\n", indent, name, c.Column, masked(c.Column, c.Old))
+			fmt.Fprintf(b, "%s%s: -%s=%s\n", indent, name, c.Column, form.show(d.Key, c.Column, c.Old))
 		}
 		if c.New != "" {
-			fmt.Fprintf(b, "%s%s: +%s=%s\n", indent, name, c.Column, masked(c.Column, c.New))
+			fmt.Fprintf(b, "%s%s: +%s=%s\n", indent, name, c.Column, form.show(d.Key, c.Column, c.New))
 		}
 	}
 	if len(d.Columns) == 0 || d.Gone {
@@ -114,11 +118,4 @@ func keyLabel(k nodedb.Key) string {
 		return k.Name
 	}
 	return string(k.Kind) + " " + strings.ReplaceAll(k.Name, nodedb.KeySep, ",")
-}
-
-func masked(column, value string) string {
-	if nodedb.IsSecret(column) {
-		return nodedb.Hidden
-	}
-	return value
 }

@@ -16,14 +16,18 @@ import (
 
 var dumpxCATdbCmd = &Command{
 	Name:  "dumpxCATdb",
-	Usage: "-p directory [-a] [-V]",
+	Usage: "-p directory [-a] [-V] [--reveal]",
 	Short: "write every table as CSV into a directory on the server",
 	Long: `Write every table as TABLE.csv, as tabdump prints it, into a directory on the
-server. restorexCATdb reads them back. The logs are left out without -a. The
-files hold the passwords of the tables and are readable by their owner only.`,
+server. restorexCATdb reads them back. The logs are left out without -a.
+Passwords in them are sealed with this server's key; with --reveal they are in
+the clear, for another server or for xCAT. Only their owner may read the files.`,
 	Group: GroupTable,
-	Flags: dumpFlags,
-	Run:   dumpxCATdb,
+	Flags: func(fs *pflag.FlagSet) {
+		dumpFlags(fs)
+		fs.Bool("reveal", false, "with the passwords in the clear")
+	},
+	Run: dumpxCATdb,
 }
 
 var restorexCATdbCmd = &Command{
@@ -79,7 +83,7 @@ func dumpxCATdb(ctx context.Context, s *Session, args []string) error {
 		if slices.Contains(logTables, t.Name) && !s.Bool("all") {
 			continue
 		}
-		if err := dumpTable(filepath.Join(dir, t.Name+".csv"), snap, t); err != nil {
+		if err := dumpTable(filepath.Join(dir, t.Name+".csv"), t, s.dumpForm().rows(t, snap.Rows(t))); err != nil {
 			return err
 		}
 		if s.Bool("verbose") {
@@ -91,9 +95,9 @@ func dumpxCATdb(ctx context.Context, s *Session, args []string) error {
 }
 
 // dumpTable writes one table, whole or not at all.
-func dumpTable(file string, snap *nodedb.Snapshot, t *nodedb.Table) error {
+func dumpTable(file string, t *nodedb.Table, rows []nodedb.Row) error {
 	var b strings.Builder
-	if err := nodedb.WriteCSV(&b, t, snap.Rows(t)); err != nil {
+	if err := nodedb.WriteCSV(&b, t, rows); err != nil {
 		return err
 	}
 	return writeWhole(file, func(f *os.File) error {

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const gettabUsage = "[-H] column=value[,column=value ...] table.column ..."
+const gettabUsage = "[-H] [--reveal] column=value[,column=value ...] table.column ..."
 
 var gettabCmd = &Command{
 	Name:  "gettab",
@@ -18,6 +18,7 @@ var gettabCmd = &Command{
 	Flags: func(fs *pflag.FlagSet) {
 		tableFlags(fs)
 		fs.BoolP("with-fieldname", "H", false, "with the column's name before each value")
+		revealFlag(fs)
 	},
 	Run:      gettab,
 	Complete: func(*Session, []string, string) []string { return nil },
@@ -26,6 +27,9 @@ var gettabCmd = &Command{
 func gettab(ctx context.Context, s *Session, args []string) error {
 	if answered(s, "gettab "+gettabUsage, "Prints columns of the first row whose columns have the given values.") {
 		return nil
+	}
+	if err := s.mayReveal(); err != nil {
+		return err
 	}
 	if len(args) < 2 {
 		return Usagef("which row and which columns are missing")
@@ -47,7 +51,7 @@ func gettab(ctx context.Context, s *Session, args []string) error {
 			}
 		}
 		value := ""
-		if rows := s.blank(t, snap.Find(t, keys)); len(rows) > 0 {
+		if rows := s.secretForm().rows(t, snap.Find(t, keys)); len(rows) > 0 {
 			value = rows[0].Get(t, c.Name)
 		}
 		if len(args) > 2 || s.Bool("with-fieldname") {

@@ -12,7 +12,7 @@ import (
 
 var historyCmd = &Command{
 	Name:  "history",
-	Usage: "[noderange] [-n count] [--boots]",
+	Usage: "[noderange] [-n count] [--boots] [--reveal]",
 	Short: "show what commands changed, when and by whom; with --boots how nodes booted",
 	Long: `Show what commands changed, the oldest first: when, who, the change's name and
 the command, and of a node every value before (-) and after (+), those of its
@@ -25,6 +25,7 @@ The newest 1000 changes are kept. A node keeps its history under a new name.
 	Flags: func(f *pflag.FlagSet) {
 		f.IntP("number", "n", 0, "only the newest changes")
 		f.Bool("boots", false, "the nodes' last boots, step by step")
+		revealFlag(f)
 	},
 	Run: history,
 }
@@ -32,6 +33,9 @@ The newest 1000 changes are kept. A node keeps its history under a new name.
 const timeForm = "2006-01-02 15:04:05"
 
 func history(_ context.Context, s *Session, args []string) error {
+	if err := s.mayReveal(); err != nil {
+		return err
+	}
 	if len(args) > 1 {
 		return Usagef("%q is not wanted", args[1])
 	}
@@ -128,7 +132,7 @@ func nodeHistory(s *Session, snap *nodedb.Snapshot, node string) {
 		var b strings.Builder
 		for _, d := range diffs {
 			if own(d.Key) {
-				writeDiff(&b, d, "    ")
+				writeDiff(&b, d, "    ", s.secretForm())
 			}
 		}
 		if b.Len() == 0 {

@@ -12,7 +12,7 @@ import (
 	"margay/nodedb"
 )
 
-const lsdefUsage = "[-t types] [-l | -s] [-a] [-S] [-i attrs [-c]] [-z] [-w attr==val ...] [--osimage] [--nics] [[-o] names] | -h -t types [-i attrs] | [-t types] --template [names]"
+const lsdefUsage = "[-t types] [-l | -s] [-a] [-S] [-i attrs [-c]] [-z] [-w attr==val ...] [--osimage] [--nics] [--reveal] [[-o] names] | -h -t types [-i attrs] | [-t types] --template [names]"
 
 var lsdefCmd = &Command{
 	Name:  "lsdef",
@@ -32,6 +32,7 @@ var lsdefCmd = &Command{
 		fs.Bool("osimage", false, "with the attributes of the nodes' osimage")
 		fs.Bool("nics", false, "the attributes of interfaces only")
 		fs.Bool("template", false, "list templates that mkdef --template takes")
+		revealFlag(fs)
 	},
 	Run: lsdef,
 }
@@ -45,6 +46,7 @@ type lister struct {
 	stanza  bool
 	attrs   []string // -i, sorted; nil for all
 	scripts scriptDefaults
+	secrets secretForm
 	out     strings.Builder
 	found   map[string]bool // names of which there is an object
 	missing []defItem       // objects that there are not
@@ -57,7 +59,7 @@ func lsdef(ctx context.Context, s *Session, args []string) error {
 	if answered(s, "lsdef "+lsdefUsage, "Lists objects. A node's values are those that hold for it, inherited ones included.\nWith -h -t TYPE, the attributes of a type.") {
 		return nil
 	}
-	if err := lsdefConflicts(s); err != nil {
+	if err := errors.Join(lsdefConflicts(s), s.mayReveal()); err != nil {
 		return err
 	}
 	if len(args) > 1 && !s.Bool("template") {
@@ -86,7 +88,7 @@ func lsdef(ctx context.Context, s *Session, args []string) error {
 		d.types = slices.DeleteFunc(slices.Clone(nodedb.Types()), isLog)
 		d.typed = false
 	}
-	l := &lister{s: s, d: d, view: nodedb.NewView(d.snap), stanza: s.Bool("stanza"), found: make(map[string]bool)}
+	l := &lister{s: s, d: d, view: nodedb.NewView(d.snap), stanza: s.Bool("stanza"), secrets: s.secretForm(), found: make(map[string]bool)}
 	l.scripts = defaultScripts(d.snap)
 	if err := l.choose(); err != nil {
 		return err
@@ -288,10 +290,7 @@ func (l *lister) values(o *nodedb.Object) []nodedb.Value {
 			out = append(slices.Clone(out), image.Values...)
 		}
 	}
-	if l.s.Masked() {
-		return mask(out)
-	}
-	return out
+	return l.secrets.values(out)
 }
 
 // valuesOf are the values of an attribute that was asked for; it is shown

@@ -59,8 +59,11 @@ func attributes(t *nodedb.Type) []attribute {
 	return list
 }
 
-// mask hides values of secret attributes.
-func mask(values []nodedb.Value) []nodedb.Value {
+// values hides secrets, unless they are shown as they are.
+func (f secretForm) values(values []nodedb.Value) []nodedb.Value {
+	if f == nil {
+		return values
+	}
 	out := slices.Clone(values)
 	for i, v := range out {
 		if v.Place.Column != nil && v.Place.Column.Secret && v.Text != "" {
@@ -69,10 +72,3 @@ func mask(values []nodedb.Value) []nodedb.Value {
 	}
 	return out
 }
-
-// Masked reports whether secrets are hidden from whoever asks. On the daemon's
-// own socket they are shown, as xCAT does.
-func (s *Session) Masked() bool { return s.remote() }
-
-// remote reports whether the client's files are not the daemon's.
-func (s *Session) remote() bool { return s.Req.From != "unix" }

@@ -11,7 +11,7 @@ import (
 	"margay/nodedb"
 )
 
-const nodelsUsage = "[noderange] [-b] [-H] [-S] [table.column | table | shortname] [table.column==value] ..."
+const nodelsUsage = "[noderange] [-b] [-H] [-S] [--reveal] [table.column | table | shortname] [table.column==value] ..."
 
 var nodelsCmd = &Command{
 	Name:  "nodels",
@@ -23,6 +23,7 @@ var nodelsCmd = &Command{
 		fs.BoolP("blame", "b", false, "say which group a value is inherited from")
 		fs.BoolP("with-fieldname", "H", false, "with the column's name before each value")
 		fs.BoolP("hidden", "S", false, "hidden nodes too")
+		revealFlag(fs)
 	},
 	Run: nodels,
 }
@@ -38,6 +39,9 @@ type nodeCell struct {
 func nodels(ctx context.Context, s *Session, args []string) error {
 	if answered(s, "nodels "+nodelsUsage, "Lists nodes. Values are those that hold for the node, inherited ones included.\nOperators of conditions are ==, !=, =~ and !~; groups, tags and mgt are short for their columns.") {
 		return nil
+	}
+	if err := s.mayReveal(); err != nil {
+		return err
 	}
 	snap := s.DB.Snapshot()
 	noderange, nodes := "", snap.Nodes()
@@ -111,7 +115,7 @@ func parseCond(arg string) (nodeCond, error) {
 func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCell) {
 	blame := s.Bool("blame")
 	label := len(cells) > 1 || s.Bool("with-fieldname")
-	masked := s.Masked()
+	form := s.secretForm()
 	for _, n := range nodes {
 		if len(cells) == 0 {
 			s.Line("%s", n.Name)
@@ -122,8 +126,8 @@ func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCel
 			if value == "" && cell.whole {
 				continue
 			}
-			if masked && cell.c.Secret && value != "" {
-				value = nodedb.Hidden
+			if cell.c.Secret {
+				value = form.show(nodedb.Key{Kind: nodedb.KindNode, Name: n.Name}, cell.t.Attr(cell.c.Name), value)
 			}
 			if g := r.source(n, cell.t, cell.c); blame && g != "" {
 				value += " (inherited from group " + g + ")"

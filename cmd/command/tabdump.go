@@ -13,7 +13,7 @@ import (
 	"margay/nodedb"
 )
 
-const tabdumpUsage = "[-d] [-w attr==val ...] [-n count] [-f file] [table]"
+const tabdumpUsage = "[-d] [-w attr==val ...] [-n count] [-f file] [--sealed | --reveal] [table]"
 
 var tabdumpCmd = &Command{
 	Name:  "tabdump",
@@ -25,15 +25,20 @@ var tabdumpCmd = &Command{
 		fs.BoolP("description", "d", false, "describe the tables, or the columns of one")
 		fs.StringArrayP("where", "w", nil, "only rows that meet the condition: ==, !=, >, >=, <, <=, =~ and !~ with % and _ as in SQL's LIKE")
 		fs.IntP("number", "n", 0, "only the last entries of auditlog or eventlog")
-		fs.StringP("file", "f", "", "write to a file on the server")
+		fs.StringP("file", "f", "", "write to a file on the server, passwords sealed")
+		fs.Bool("sealed", false, "with passwords sealed, as tabrestore takes them on this server")
+		revealFlag(fs)
 	},
 	Run:      tabdump,
 	Complete: completeTable,
 }
 
 func tabdump(ctx context.Context, s *Session, args []string) error {
-	if answered(s, "tabdump "+tabdumpUsage, "Prints a table as tabrestore reads it. Without a table, the names of all tables.") {
+	if answered(s, "tabdump "+tabdumpUsage, "Prints a table as tabrestore reads it. Without a table, the names of all tables.\nPasswords are shown as ******; a row that gets that back keeps the password it has.") {
 		return nil
+	}
+	if err := s.mayReveal(); err != nil {
+		return err
 	}
 	if len(args) > 1 {
 		return Usagef("one table at a time")
@@ -56,11 +61,16 @@ func tabdump(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return err
 	}
+	name := s.String("file")
+	form := s.secretForm()
+	if name != "" || s.Bool("sealed") {
+		form = s.dumpForm()
+	}
 	var b strings.Builder
-	if err := nodedb.WriteCSV(&b, t, s.blank(t, rows)); err != nil {
+	if err := nodedb.WriteCSV(&b, t, form.rows(t, rows)); err != nil {
 		return err
 	}
-	if name := s.String("file"); name != "" {
+	if name != "" {
 		if s.remote() {
 			return Usagef("from afar, redirect the output in place of -f")
 		}

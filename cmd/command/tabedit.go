@@ -29,14 +29,19 @@ var tabeditCmd = Tabedit(func(context.Context, []string, io.Reader, io.Writer) (
 func Tabedit(run Remote, stdin io.Reader, stdout, stderr io.Writer) *Command {
 	return &Command{
 		Name:  "tabedit",
-		Usage: "table",
+		Usage: "table [--reveal]",
 		Short: "edit a table with $TABEDITOR, $EDITOR or vi",
+		Long: `Edit a table with $TABEDITOR, $EDITOR or vi. What was written is asked about again
+until it is right or given up; then the table stays as it was. Passwords are
+shown as ******, and a row that keeps that keeps its password.`,
 		Group: GroupTable,
-		Local: func(ctx context.Context, _ *pflag.FlagSet, args []string) error {
+		Flags: revealFlag,
+		Local: func(ctx context.Context, flags *pflag.FlagSet, args []string) error {
 			if len(args) != 1 {
 				return Usagef("one table")
 			}
 			e := &tableEditor{run: run, in: bufio.NewReader(stdin), out: stdout, err: stderr, table: args[0]}
+			e.reveal, _ = flags.GetBool("reveal")
 			return e.edit(ctx, stdin)
 		},
 		Complete: completeTable,
@@ -51,12 +56,17 @@ type tableEditor struct {
 	in       *bufio.Reader
 	out, err io.Writer
 	table    string
+	reveal   bool
 }
 
 // edit edits until the table is taken, left as it was, or given up.
 func (e *tableEditor) edit(ctx context.Context, tty io.Reader) error {
 	var before bytes.Buffer
-	if code, err := e.run(ctx, []string{"tabdump", e.table}, nil, &before); err != nil || code != 0 {
+	dump := []string{"tabdump", e.table}
+	if e.reveal {
+		dump = append(dump, "--reveal")
+	}
+	if code, err := e.run(ctx, dump, nil, &before); err != nil || code != 0 {
 		return errors.Join(err, errShown)
 	}
 	dir, err := os.MkdirTemp("", "tabedit") // mode 0700: the table may hold secrets

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
+
 	"margay/provision/api"
 )
 
@@ -43,7 +45,7 @@ func TestTabedit(t *testing.T) {
 			io.WriteString(w, tt.stdin)
 			w.Close()
 			cmd := Tabedit(remote, stdin, &out, &errs)
-			err = cmd.Local(t.Context(), nil, []string{"site"})
+			err = cmd.Local(t.Context(), pflag.NewFlagSet("tabedit", pflag.ContinueOnError), []string{"site"})
 			if (err != nil) != tt.fails || out.String() != tt.out || !strings.Contains(errs.String(), tt.err) {
 				t.Errorf("%v\n%s\n%s", err, out.String(), errs.String())
 			}

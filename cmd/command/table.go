@@ -93,18 +93,16 @@ func nodeColumn(name string) (*nodedb.Table, *nodedb.Column, error) {
 	return t, c, nil
 }
 
-// blank hides a column of a row from whoever may not see secrets.
-func (s *Session) blank(t *nodedb.Table, rows []nodedb.Row) []nodedb.Row {
-	if !s.Masked() || !slices.ContainsFunc(t.Columns, func(c nodedb.Column) bool { return c.Secret }) {
+// rows puts the secrets of rows in the form.
+func (f secretForm) rows(t *nodedb.Table, rows []nodedb.Row) []nodedb.Row {
+	if f == nil || !slices.ContainsFunc(t.Columns, func(c nodedb.Column) bool { return c.Secret }) {
 		return rows
 	}
 	out := make([]nodedb.Row, len(rows))
 	for i, row := range rows {
 		out[i] = nodedb.Row{Key: row.Key, Values: slices.Clone(row.Values)}
 		for j, c := range t.Columns {
-			if c.Secret && row.Values[j] != "" {
-				out[i].Values[j] = nodedb.Hidden
-			}
+			out[i].Values[j] = f.show(row.Key, t.Attr(c.Name), row.Values[j])
 		}
 	}
 	return out
