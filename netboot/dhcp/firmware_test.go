@@ -141,6 +141,7 @@ func TestRealFirmware(t *testing.T) {
 func firmwareTakes(t *testing.T, kind string, mode Mode, words []string) {
 	lan := netboottest.NewLAN(t)
 	us := lan.NewHost(t, "10.1.0.1/16")
+	wire := netboottest.NewCapture(t, us, "eth0", nil)
 	ev := make(events, 64)
 	addr := "10.1.0.11"
 	if mode == Proxy {
@@ -175,6 +176,12 @@ func firmwareTakes(t *testing.T, kind string, mode Mode, words []string) {
 	}
 	if acked != (mode == Authoritative) {
 		t.Errorf("acknowledged: %v", acked)
+	}
+	if n := wire.Count(t, "dhcp && ip.src == 10.1.0.1"); n == 0 {
+		t.Error("no reply was captured")
+	}
+	if bad := wire.Complaints(t, ourAddr, "dhcp"); len(bad) > 0 {
+		t.Errorf("tshark complains:\n%s", strings.Join(bad, "\n"))
 	}
 }
 

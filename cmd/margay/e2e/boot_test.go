@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"margay/netboot/netboottest"
 )
 
 const (
@@ -22,6 +25,7 @@ func TestFirmware(t *testing.T) {
 	k := buildKit(t)
 	l, m := newInstallLab(t, k)
 	l.refuseIPv6(t)
+	wire := netboottest.NewCapture(t, l.server, "eth0", nil)
 	tests := []struct {
 		machine
 		args string // of the medium's boot loader
@@ -32,6 +36,16 @@ func TestFirmware(t *testing.T) {
 			"bootx64.efi -e -c " + base + "/boot/esx2/boot.cfg"},
 		{machine{uefiHTTP, "esx3", "52:54:00:e2:e0:03", "10.77.0.13"}, ""},
 	}
+	t.Cleanup(func() { // when all have booted
+		for _, tt := range tests {
+			if n := wire.Count(t, "dhcp && dhcp.hw.mac_addr == "+tt.mac); n < 4 {
+				t.Errorf("%s: only %d DHCP packets were captured", tt.name, n)
+			}
+		}
+		if bad := wire.Complaints(t, netip.MustParseAddr(serverAddr), "dhcp || dns"); len(bad) > 0 {
+			t.Errorf("tshark complains of DHCP and DNS:\n%s", strings.Join(bad, "\n"))
+		}
+	})
 	for _, tt := range tests {
 		t.Run(string(tt.firmware), func(t *testing.T) {
 			t.Parallel()
