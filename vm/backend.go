@@ -153,11 +153,31 @@ type Hypervisor interface {
 	io.Closer
 }
 
-// A Filer moves files to and from datastores.
+// A Filer moves files to and from datastores. Paths with a file are those of
+// files, a Path without one is the datastore's root.
 type Filer interface {
 	List(ctx context.Context, host string, dir Path) ([]File, error)
+	// Stat finds one file or folder; what is not there is ErrNotFound.
+	Stat(ctx context.Context, host string, p Path) (File, error)
+	// Put writes a file whole, in the place of one that is there. Its folder
+	// must be there; size is how much r gives, -1 if that is not known.
 	Put(ctx context.Context, host string, p Path, r io.Reader, size int64) error
-	Get(ctx context.Context, host string, p Path) (io.ReadCloser, int64, error)
+	// Get reads a file from an offset on; it returns how much is left from
+	// there. The caller closes it.
+	Get(ctx context.Context, host string, p Path, from int64) (io.ReadCloser, int64, error)
+	// Move renames a file; one that is there already is replaced.
+	Move(ctx context.Context, host string, from, to Path) error
+}
+
+// An Appender can go on with a file that is there in part. Shells can; the API
+// takes files whole.
+type Appender interface {
+	Append(ctx context.Context, host string, p Path, r io.Reader) error
+}
+
+// A Summer computes a file's SHA-256, in hex, where the file is.
+type Summer interface {
+	SHA256(ctx context.Context, host string, p Path) (string, error)
 }
 
 // A File is one on a datastore.

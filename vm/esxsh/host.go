@@ -199,7 +199,7 @@ func (c *Conn) Delete(ctx context.Context, _ string, p vm.Path) error {
 	if p.File == "" || strings.Contains(p.File, "..") {
 		return vm.Errorf(vm.ErrInvalid, "%s is not for deleting", p)
 	}
-	if strings.HasSuffix(p.File, ".vmdk") {
+	if vm.IsDisk(p) {
 		_, err := c.run(ctx, line("vmkfstools", "-U", p.Volume()))
 		return err
 	}

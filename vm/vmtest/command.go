@@ -23,6 +23,14 @@ func (s *Shell) command(w []string, stdin io.Reader) (string, int) {
 		return s.mkdir(w[1:])
 	case "rm", "rmdir":
 		return s.rm(w)
+	case "find":
+		return s.find(w[1:])
+	case "stat":
+		return s.stat(w[1:])
+	case "tail":
+		return s.tail(w[1:])
+	case "sha256sum":
+		return s.sum(w[1:])
 	case "mv":
 		if err := os.Rename(s.file(w[len(w)-2]), s.file(w[len(w)-1])); err != nil {
 			return "mv: can't rename '" + w[len(w)-2] + "': No such file or directory\n", 1
@@ -60,14 +68,8 @@ func (s *Shell) file(p string) string {
 }
 
 func (s *Shell) cat(w []string, stdin io.Reader) (string, int) {
-	if len(w) == 2 && w[0] == ">" {
-		f, err := os.Create(s.file(w[1]))
-		if err != nil {
-			return "-sh: can't create " + w[1] + ": nonexistent directory\n", 1
-		}
-		io.Copy(f, stdin)
-		f.Close()
-		return "", 0
+	if len(w) == 2 && (w[0] == ">" || w[0] == ">>") {
+		return s.redirect(w[0], w[1], stdin)
 	}
 	s.w.syncVMX()
 	out := ""

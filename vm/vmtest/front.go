@@ -80,12 +80,7 @@ func (w *World) answer(rw http.ResponseWriter, r *http.Request) {
 			http.Error(rw, "401 Unauthorized", http.StatusUnauthorized)
 			return
 		}
-		if r.Method == http.MethodPut && w.restricted.Load() {
-			http.Error(rw, "403 Forbidden", http.StatusForbidden)
-			return
-		}
-		w.syncVMX()
-		mux.ServeHTTP(rw, r)
+		w.folder(rw, r)
 	default:
 		mux.ServeHTTP(rw, r)
 	}

@@ -76,6 +76,7 @@ type World struct {
 	asks     map[string]*types.VirtualMachineQuestionInfo // by guest's name
 	pending  map[types.ManagedObjectReference]chan string // questions that wait
 	refuse   map[string]*refusal                          // by method
+	cuts     []int64                                      // where transfers of files break
 	shells   []*Shell
 	keys     map[string]bool // of clients' sessions
 }

@@ -3,7 +3,6 @@ package vsphere
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -92,7 +91,7 @@ func (c *Conn) Delete(ctx context.Context, host string, p vm.Path) error {
 		return err
 	}
 	_, err = c.do(ctx, &job{start: func(ctx context.Context) (types.ManagedObjectReference, error) {
-		if strings.HasSuffix(p.File, ".vmdk") {
+		if vm.IsDisk(p) {
 			res, err := methods.DeleteVirtualDisk_Task(ctx, c.vc, &types.DeleteVirtualDisk_Task{This: *c.vc.ServiceContent.VirtualDiskManager, Name: p.String(), Datacenter: &dc})
 			if err != nil {
 				return types.ManagedObjectReference{}, err
