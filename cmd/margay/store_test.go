@@ -92,7 +92,7 @@ func TestTwoServers(t *testing.T) {
 	if out := servers[1].must("nodels", "all"); strings.Join(strings.Fields(out), " ") != "n1 n2 n3 n4 n5" {
 		t.Errorf("nodels: %q", out)
 	}
-	if out := servers[1].must("gettab", "key=vmware", "passwd.password"); strings.TrimSpace(out) != "Secret-1" {
+	if out := servers[1].must("gettab", "--reveal", "key=vmware", "passwd.password"); strings.TrimSpace(out) != "Secret-1" {
 		t.Errorf("password: %q", out)
 	}
 	servers[0].must("chdef", "n1", "usercomment=seen")
