@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,26 +29,38 @@ type Medium func(path string) (MediumFile, error)
 
 // Copy is what copycds was told.
 type Copy struct {
-	Path     string
-	OS       string // -n: in place of the name that the medium gives
-	Arch     string // -a: must be the medium's
-	Dir      string // -p: in place of <installdir>/<os>/<arch>
-	Detail   bool   // -s: the update release in the name
-	NoImage  bool   // -o
-	NoRepeat bool   // -w: do not copy again
-	InPlace  bool   // keep the medium where it is and serve its files from it
+	Path     string    // or an address that begins with http:// or https://
+	From     io.Reader // in place of Path: a medium that a client sends
+	SHA256   string    // what the medium must have, in hexadecimal; empty: any
+	OS       string    // -n: in place of the name that the medium gives
+	Arch     string    // -a: must be the medium's
+	Dir      string    // -p: in place of <installdir>/<os>/<arch>
+	Detail   bool      // -s: the update release in the name
+	NoImage  bool      // -o
+	NoRepeat bool      // -w: do not copy again
+	InPlace  bool      // keep the medium where it is and serve its files from it
 	// Progress is called with bytes done and in all; it must not block.
 	Progress func(done, total int64)
 	// Begin is called once with the directory before anything is copied.
 	Begin func(dir string)
+
+	source string // where a medium that was brought came from
+	sum    string // its sha256, if that is known already
 }
 
 // ErrCopied says that the medium is there already and was not to be copied
 // again.
 var ErrCopied = errors.New("The disc iso has already been copied in!")
 
-// Inspect says what a medium is without copying it.
-func (s *Service) Inspect(c Copy) (*Release, error) {
+// Inspect says what a medium is without copying it. One from an address is
+// kept for a week, for the copycds that may follow.
+func (s *Service) Inspect(ctx context.Context, c Copy) (*Release, error) {
+	if c.From != nil {
+		return nil, errors.New("copycds -i wants a file or an address")
+	}
+	if _, err := s.bring(ctx, &c); err != nil {
+		return nil, err
+	}
 	m, rel, err := s.openMedium(c)
 	if err != nil {
 		return nil, err
@@ -103,6 +116,21 @@ func (s *Service) recognize(m fs.FS, c Copy) (*Release, error) {
 // its place and renamed into it whole; a tree that was there is replaced in
 // one step and stays readable for those who have it open.
 func (s *Service) Copycds(ctx context.Context, c Copy) (*Release, error) {
+	brought, err := s.bring(ctx, &c)
+	if err != nil {
+		return nil, err
+	}
+	rel, err := s.copycds(ctx, c, brought)
+	if brought && ctx.Err() == nil { // who was interrupted will want to go on
+		s.Spool.Drop(c.Path)
+	}
+	if brought && err != nil {
+		err = &sourceError{err, c.Path, c.source}
+	}
+	return rel, err
+}
+
+func (s *Service) copycds(ctx context.Context, c Copy, brought bool) (*Release, error) {
 	m, rel, err := s.openMedium(c)
 	if err != nil {
 		return nil, err
@@ -128,13 +156,23 @@ func (s *Service) Copycds(ctx context.Context, c Copy) (*Release, error) {
 			return rel, err
 		}
 	}
-	return rel, s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	if brought {
+		if err := s.settle(&md, rel); err != nil {
+			return rel, err
+		}
+	}
+	old, _ := mediaOf(snap, rel.OS, rel.Arch)
+	err = s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		tx.Put(mediaKey(rel.OS, rel.Arch), md.attrs())
 		if !c.NoImage {
 			defineImages(tx, rel, dir)
 		}
 		return nil
 	})
+	if err == nil && old.Own && old.ISO != md.ISO {
+		os.Remove(old.ISO)
+	}
+	return rel, err
 }
 
 // media is what is kept of a medium.
@@ -147,7 +185,7 @@ func (s *Service) media(c Copy, rel *Release) (Media, error) {
 	if err != nil {
 		return Media{}, err
 	}
-	return Media{Title: rel.Title, ISO: path, Size: fi.Size(), ModTime: fi.ModTime(), Taken: s.Now(), InPlace: c.InPlace, Dir: c.Dir}, nil
+	return Media{Title: rel.Title, ISO: path, SHA256: c.sum, Size: fi.Size(), ModTime: fi.ModTime(), Taken: s.Now(), InPlace: c.InPlace, Dir: c.Dir, Source: c.source}, nil
 }
 
 // partial marks a tree that is being unpacked. What a crash leaves under such
@@ -244,6 +282,9 @@ func (s *Service) CleanPartial() {
 	for _, dir := range old {
 		s.Log.Warn("removing a half unpacked tree", "dir", dir)
 		os.RemoveAll(dir)
+	}
+	if s.Spool != nil {
+		s.Spool.Clean(s.Now())
 	}
 	s.cleanImages(s.InstallDir(s.DB.Snapshot()))
 }

@@ -23,6 +23,7 @@ type Release struct {
 	Title   string // for the operator: "VMware ESXi 8.0.2 build 22380479"
 	Modules []Module
 	Images  []ImageSpec // osimages that copycds defines
+	Whole   bool        // its installer loads the medium as one file
 }
 
 // A Module is a file that a medium's own boot configuration names. Name is

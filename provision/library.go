@@ -36,6 +36,8 @@ type Media struct {
 	ModTime  time.Time
 	Taken    time.Time
 	InPlace  bool
+	Own      bool   // ISO is ours: it came from elsewhere, and goes with the medium
+	Source   string // the address that it came from, if it did
 	Dir      string // of its tree, where that is not <installdir>/<os>/<arch>
 }
 
@@ -53,7 +55,7 @@ func mediaOf(snap *nodedb.Snapshot, os, arch string) (Media, bool) {
 
 func mediaFrom(r nodedb.Record) Media {
 	a := r.Attrs
-	m := Media{Title: a["media.title"], ISO: a["media.iso"], SHA256: a["media.sha256"], InPlace: a["media.inplace"] != "", Dir: a["media.dir"]}
+	m := Media{Title: a["media.title"], ISO: a["media.iso"], SHA256: a["media.sha256"], InPlace: a["media.inplace"] != "", Own: a["media.own"] != "", Source: a["media.source"], Dir: a["media.dir"]}
 	m.OS, m.Arch, _ = strings.Cut(r.Name, nodedb.KeySep)
 	m.Size, _ = strconv.ParseInt(a["media.size"], 10, 64)
 	m.ModTime, _ = time.Parse(time.RFC3339Nano, a["media.modtime"])
@@ -71,6 +73,12 @@ func (m Media) attrs() map[string]string {
 	}
 	if m.InPlace {
 		a["media.inplace"] = "1"
+	}
+	if m.Own {
+		a["media.own"] = "1"
+	}
+	if m.Source != "" {
+		a["media.source"] = m.Source
 	}
 	if m.Dir != "" {
 		a["media.dir"] = m.Dir
@@ -154,10 +162,7 @@ type Fault struct {
 func (s *Service) Verify(ctx context.Context, m Media, progress func(done, total int64)) ([]Fault, error) {
 	snap := s.DB.Snapshot()
 	if m.InPlace {
-		if _, err := s.tree(snap, m.OS, m.Arch); err != nil {
-			return []Fault{{m.ISO, err.Error()}}, nil
-		}
-		return nil, nil
+		return s.verifyInPlace(ctx, snap, m)
 	}
 	tree, err := s.tree(snap, m.OS, m.Arch)
 	if err != nil {
@@ -188,6 +193,30 @@ func (s *Service) Verify(ctx context.Context, m Media, progress func(done, total
 	})
 	sort.Slice(faults, func(i, j int) bool { return faults[i].Name < faults[j].Name })
 	return faults, nil
+}
+
+// verifyInPlace checks the file that a medium is served from. copycds does not
+// wait for its sum, so the first audit notes it.
+func (s *Service) verifyInPlace(ctx context.Context, snap *nodedb.Snapshot, m Media) ([]Fault, error) {
+	if _, err := s.tree(snap, m.OS, m.Arch); err != nil {
+		return []Fault{{m.ISO, err.Error()}}, nil
+	}
+	got, err := sumFile(ctx, m.ISO)
+	if err != nil {
+		return nil, err
+	}
+	if m.SHA256 != "" {
+		if got != m.SHA256 {
+			return []Fault{{m.ISO, "changed: its sha256 is " + got}}, nil
+		}
+		return nil, nil
+	}
+	return nil, s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		if now, ok := mediaOf(tx.Snapshot(), m.OS, m.Arch); ok && now.ISO == m.ISO && now.ModTime.Equal(m.ModTime) {
+			tx.Set(mediaKey(m.OS, m.Arch), "media.sha256", got)
+		}
+		return nil
+	})
 }
 
 type listed struct {
@@ -265,6 +294,9 @@ func (s *Service) RemoveMedia(ctx context.Context, m Media) error {
 		tx.Delete(mediaKey(m.OS, m.Arch))
 		return nil
 	})
+	if err == nil && m.Own {
+		err = os.Remove(m.ISO)
+	}
 	if err != nil || m.InPlace {
 		return err
 	}

@@ -26,6 +26,7 @@ type Config struct {
 	Families []Family
 	Loaders  fs.FS  // built-in boot loaders by name: xnba.kpxe, xnba.efi, ...
 	Medium   Medium // opens installer media
+	Spool    Spool  // brings media from elsewhere; nil: none
 	HTTPPort int    // where netboot/httpd listens
 	TFTPPort int    // 69, but in tests
 	Log      *slog.Logger

@@ -20,9 +20,24 @@ func maskArgs(args []string) []string {
 			out[i] = nodedb.Hidden
 			continue
 		}
-		out[i] = maskPairs(arg)
+		out[i] = maskPairs(maskAddress(arg))
 	}
 	return out
+}
+
+// maskAddress hides the password in an address of the web.
+func maskAddress(arg string) string {
+	scheme, rest, ok := strings.Cut(arg, "://")
+	end := strings.IndexByte(rest+"/", '/')
+	at := strings.LastIndexByte(rest[:end], '@')
+	if !ok || at < 0 {
+		return arg
+	}
+	user, _, has := strings.Cut(rest[:at], ":")
+	if !has {
+		return arg
+	}
+	return scheme + "://" + user + ":" + nodedb.Hidden + rest[at:]
 }
 
 // maskPairs hides secrets in name=value and in lists of such pairs. What

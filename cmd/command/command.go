@@ -29,6 +29,9 @@ type Command struct {
 	Verbatim bool
 	// Complete offers words for the operand that follows args. Nil: noderanges.
 	Complete func(s *Session, args []string, word string) []string
+	// Input names a file of the client's that is sent as standard input; empty,
+	// or nil: none.
+	Input func(flags *pflag.FlagSet, args []string) string
 	// Run does it. An error is printed as "Error: text" and makes the exit
 	// status 1; s.Fail and the like do so without ending the command.
 	Run func(ctx context.Context, s *Session, args []string) error
@@ -52,6 +55,13 @@ var ErrUsage = errors.New("usage")
 // ErrRemote is what a tree without a session returns for a well-formed
 // command: it is to be run in the daemon.
 var ErrRemote = errors.New("to be run in the daemon")
+
+// A RemoteError is an ErrRemote whose command wants a file of the client's as
+// its standard input; none if Input is empty.
+type RemoteError struct{ Input string }
+
+func (e *RemoteError) Error() string { return ErrRemote.Error() }
+func (e *RemoteError) Unwrap() error { return ErrRemote }
 
 // Usagef is an error about how the command was typed.
 func Usagef(format string, args ...any) error {
@@ -158,6 +168,9 @@ func build(c *Command, s *Session) *cobra.Command {
 		cc.RunE = func(cc *cobra.Command, args []string) error {
 			if c.Local != nil {
 				return withUsage(cc, c.Local(cc.Context(), cc.Flags(), args))
+			}
+			if s == nil && c.Input != nil {
+				return &RemoteError{c.Input(cc.Flags(), args)}
 			}
 			if s == nil {
 				return ErrRemote

@@ -43,7 +43,11 @@ func media(ctx context.Context, s *Session, args []string) error {
 			if m.InPlace {
 				where = "in place: " + m.ISO
 			}
-			s.Line("%s/%s: %s, %.1f MB, %s, sha256 %s", m.OS, m.Arch, m.Title, float64(m.Size)/1e6, where, orNone(m.SHA256))
+			from := ""
+			if m.Source != "" {
+				from = ", from " + m.Source
+			}
+			s.Line("%s/%s: %s, %.1f MB, %s, sha256 %s%s", m.OS, m.Arch, m.Title, float64(m.Size)/1e6, where, orNone(m.SHA256), from)
 		}
 		return nil
 	case "verify":

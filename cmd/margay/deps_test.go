@@ -26,6 +26,7 @@ var imports = map[string]string{
 	"templates":               "",
 	"provision":               "nodedb netboot",
 	"provision/media":         "",
+	"provision/fetch":         "",
 	"provision/esxi":          "nodedb netboot provision templates",
 	"provision/linux":         "nodedb netboot provision templates",
 	"provision/bmc":           "nodedb",

@@ -60,11 +60,28 @@ func (c *cli) main(ctx context.Context, argv []string) int {
 	err := root.ExecuteContext(ctx)
 	switch {
 	case errors.Is(err, command.ErrRemote):
+		f, err := sent(err)
+		if err != nil {
+			return c.fail(err)
+		}
+		if f != nil {
+			defer f.Close()
+			c.stdin = f
+		}
 		return c.ship(ctx, args)
 	case err != nil:
 		return c.fail(err)
 	}
 	return 0
+}
+
+// sent opens the file that a command sends to the daemon; nil if it sends none.
+func sent(err error) (*os.File, error) {
+	var remote *command.RemoteError
+	if !errors.As(err, &remote) || remote.Input == "" {
+		return nil, nil
+	}
+	return os.Open(remote.Input)
 }
 
 func (c *cli) fail(err error) int {

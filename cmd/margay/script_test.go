@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,6 +54,8 @@ func TestScript(t *testing.T) {
 			"esxiso":   esxisoCmd,
 			"linuxiso": linuxisoCmd,
 			"until":    untilCmd,
+			"web":      webCmd,
+			"empty":    emptyCmd,
 			"either":   eitherCmd,
 		},
 	})
@@ -155,6 +159,26 @@ func untilCmd(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("never saw %q; last: %s", args[0], out)
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// webCmd serves a directory by HTTP and puts its host and port into a variable:
+// web NAME dir.
+func webCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: web NAME dir")
+	}
+	s := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.Listener.Addr().String())
+}
+
+// emptyCmd fails unless a directory is empty, or is not there.
+func emptyCmd(ts *testscript.TestScript, neg bool, args []string) {
+	for _, dir := range args {
+		if entries, _ := os.ReadDir(ts.MkAbs(dir)); len(entries) > 0 {
+			ts.Fatalf("%s holds %v", dir, entries)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"margay/provision"
 	"margay/provision/api"
 	"margay/provision/esxi"
+	"margay/provision/fetch"
 	"margay/provision/linux"
 	"margay/provision/media"
 	"margay/templates"
@@ -192,6 +193,7 @@ func (d *daemon) wire() {
 		Families: []provision.Family{esxi.New(d.sets), linux.New(d.sets)},
 		Loaders:  loader.FS(),
 		Medium:   openMedium,
+		Spool:    &fetch.Fetcher{Dir: filepath.Join(d.state, "fetch")},
 		HTTPPort: port(d.httpL),
 		TFTPPort: packetPort(d.tftpConn),
 		Log:      d.log,

@@ -175,7 +175,7 @@ func (s *Server) run(ctx context.Context, w io.Writer, in *bufio.Scanner, req *R
 // pump hands the client's input on. Nobody may want it: then the pipe is
 // closed and the rest is read only to see the connection's end.
 func pump(in *bufio.Scanner, w *io.PipeWriter) {
-	defer w.Close()
+	defer w.CloseWithError(io.ErrUnexpectedEOF) // no end was said
 	for in.Scan() {
 		var i input
 		if json.Unmarshal(in.Bytes(), &i) != nil {

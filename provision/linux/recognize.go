@@ -44,6 +44,7 @@ func (id *identity) release(medium fs.FS) (*provision.Release, error) {
 		Arch: archOf(id.arch), Title: id.title,
 	}
 	d, ok := parseOS(rel.OS)
+	rel.Whole = d.installer == autoinstall
 	switch {
 	case !ok:
 		return nil, fmt.Errorf("%s: version %q cannot stand in an os name", id.title, id.version)
