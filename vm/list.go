@@ -36,6 +36,9 @@ func (v VM) line(long bool) string {
 		return v.Name
 	}
 	s := fmt.Sprintf("%s: %s, %d cpus, %d MB, %s", v.Name, v.State, v.CPUs, v.MemoryMB, v.Path)
+	if v.Tools {
+		s += ", tools"
+	}
 	if v.Address != "" {
 		s += ", " + v.Address
 	}

@@ -29,9 +29,10 @@ type Manager struct {
 	Random  io.Reader        // nil: crypto/rand
 	Resolve Resolver         // nil: the system's
 
-	mu    sync.Mutex
-	conns map[string]*conn       // by Endpoint.Key; guarded by mu
-	locks map[string]*sync.Mutex // by host; guarded by mu
+	mu       sync.Mutex
+	conns    map[string]*conn       // by Endpoint.Key; guarded by mu
+	locks    map[string]*sync.Mutex // by host; guarded by mu
+	monitors map[string]*monitor    // by Endpoint.Key; guarded by mu
 }
 
 // A conn is one endpoint's connection; its own lock makes others wait for the

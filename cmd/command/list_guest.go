@@ -5,6 +5,6 @@ func guestCommands() []*Command {
 	return []*Command{
 		mkvmCmd, chvmCmd, lsvmCmd, rmvmCmd, clonevmCmd, rmigrateCmd,
 		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd, datastoreCmd,
-		rscanCmd,
+		rscanCmd, wvidCmd, screenshotCmd,
 	}
 }

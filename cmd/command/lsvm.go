@@ -12,7 +12,7 @@ var lsvmCmd = &Command{
 	Short: "list the guests on hosts",
 	Group: GroupGuest,
 	Flags: func(f *pflag.FlagSet) {
-		f.BoolP("long", "l", false, "with state, size and address")
+		f.BoolP("long", "l", false, "with state, size, file, VMware Tools, address and pending questions")
 	},
 	Run: lsvm,
 }

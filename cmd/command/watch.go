@@ -3,18 +3,24 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"margay/nodedb"
 	"margay/provision"
+	"margay/vm"
 )
 
 var watchCmd = &Command{
 	Name:  "watch",
 	Usage: "noderange [--once] [--until step]",
 	Short: "show each node's boot as it goes: DHCP, loader, modules, install, booted",
-	Long: `Show each node's boot as it goes, step by step, until Ctrl-C.
+	Long: `Show each node's boot as it goes, step by step, until Ctrl-C. Of guests, show
+also their power, host, VMware Tools, address and questions as they change.
 
   --once         print what is known and end
   --until step   end when every node has reached a step, such as booted; exit
@@ -41,6 +47,14 @@ func watch(ctx context.Context, s *Session, args []string) error {
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
+	snap := s.DB.Snapshot()
+	if guests := slices.DeleteFunc(slices.Clone(nodes), func(n *nodedb.Node) bool { return n.Mgt != "esx" }); len(guests) > 0 && s.Guests != nil && !s.Bool("once") {
+		seeing, stop := context.WithCancel(ctx)
+		var over sync.WaitGroup
+		over.Go(func() { s.Guests.Watch(seeing, snap, guests, s.sighted) })
+		defer over.Wait()
+		defer stop()
+	}
 	w := &watcher{s: s, names: names(nodes), shown: map[string]mark{}, until: provision.StepName(s.String("until"))}
 	changed, cancel := s.Service.Subscribe()
 	defer cancel()
@@ -59,6 +73,18 @@ func watch(ctx context.Context, s *Session, args []string) error {
 		case <-changed:
 		}
 	}
+}
+
+// sighted prints what is new of a guest. That nothing can be seen of it is no
+// failure of what is watched.
+func (s *Session) sighted(r vm.Result) {
+	now := time.Now().Format("15:04:05")
+	if r.Err != nil {
+		s.NodeWarn(r.Node, "%s: %v", now, r.Err)
+	} else if what, value, ok := strings.Cut(r.Text, ": "); ok {
+		s.Label(r.Node, now+" "+what, "%s", value)
+	}
+	s.Flush()
 }
 
 // A mark is how far a node's timeline was shown.

@@ -81,6 +81,8 @@ func (w *World) answer(rw http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.folder(rw, r)
+	case r.URL.Path == "/screen":
+		w.screen(rw, r)
 	default:
 		mux.ServeHTTP(rw, r)
 	}

@@ -47,7 +47,7 @@ func readOnly(method string) bool {
 	case "RetrieveServiceContent", "Login", "Logout", "RetrieveProperties", "RetrievePropertiesEx", "ContinueRetrievePropertiesEx",
 		"CreateFilter", "DestroyPropertyFilter", "CreatePropertyCollector", "DestroyPropertyCollector", "WaitForUpdatesEx", "WaitForUpdates",
 		"CancelWaitForUpdates", "CreateContainerView", "DestroyView", "FindByInventoryPath", "FindByUuid", "FindByIp", "CurrentTime",
-		"SessionIsActive", "QueryAvailableDisksForVmfs", "SearchDatastore_Task", "SearchDatastoreSubFolders_Task", "TerminateSession":
+		"SessionIsActive", "QueryPerf", "QueryAvailableDisksForVmfs", "SearchDatastore_Task", "SearchDatastoreSubFolders_Task", "TerminateSession":
 		return true
 	}
 	return false

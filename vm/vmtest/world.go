@@ -79,6 +79,8 @@ type World struct {
 	cuts     []int64                                      // where transfers of files break
 	shells   []*Shell
 	keys     map[string]bool // of clients' sessions
+
+	noScreen atomic.Bool // the web server has no /screen
 }
 
 type refusal struct {

@@ -54,6 +54,9 @@ type Conn struct {
 	lastTree *tree     // guarded by treeMu
 	treeAt   time.Time // guarded by treeMu
 
+	perfMu  sync.Mutex
+	perfIDs map[int32]func(*vm.Load, int64) // guarded by perfMu
+
 	stop context.CancelFunc
 	done chan struct{}
 }
