@@ -25,6 +25,7 @@ var ErrNotFound = errors.New("no such file")
 type Refusal struct {
 	Node   string // may be empty
 	Reason string
+	Alarm  bool // someone asks for what is another's, or whose time is over
 }
 
 func (r *Refusal) Error() string { return r.Reason }

@@ -28,6 +28,7 @@ var siteKeys = []SiteKey{
 	{"auditnosyslog", "0", "1: commands are not told to syslog"},
 	{"auditskipcmds", "", "commands that are not kept in auditlog, separated by commas, or ALL; if empty, those that only look"},
 	{"blademaxp", "64", "management modules that are talked to at once"},
+	{"checkneighbors", "", "no: a node's secrets are sent to its address whichever interface answers for that, as behind a proxy of ARP"},
 	{"cleanupxcatpost", "no", "whether postscripts are removed from a node when done"},
 	{"consoleondemand", "no", "whether consoles are connected only while somebody looks"},
 	{"dhcpbackend", "", "which DHCP server of other products is used; has no effect here"},

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -78,11 +79,11 @@ func (a *Attempt) attrs() map[string]string {
 	return m
 }
 
-// token is what one try's files and callbacks are asked for with. It names
-// node and try, so that it can be checked without a table of tokens; a try
+// token is what one try's files and callbacks are asked for with, by the
+// machine whose interface has that MAC. It names node and try, so that it can be checked without a table of tokens; a try
 // that was forgotten in a crash is known again by its token.
-func (a *Attempt) token(try int) string {
-	return fmt.Sprintf("%s.%d.%s", a.Node, try, hexSum(a.Secret, a.Node+"."+strconv.Itoa(try)))
+func (a *Attempt) token(try int, mac net.HardwareAddr) string {
+	return fmt.Sprintf("%s.%d.%s", a.Node, try, hexSum(a.Secret, a.Node+"."+strconv.Itoa(try)+"."+mac.String()))
 }
 
 // splitToken is the node and try that a token claims to be for.
@@ -96,7 +97,7 @@ func splitToken(token string) (node string, try int, ok bool) {
 }
 
 // checks says whether token is a's own for the try it names.
-func (a *Attempt) checks(token string) bool {
+func (a *Attempt) checks(token string, mac net.HardwareAddr) bool {
 	node, try, ok := splitToken(token)
-	return ok && node == a.Node && hmac.Equal([]byte(token), []byte(a.token(try)))
+	return ok && node == a.Node && hmac.Equal([]byte(token), []byte(a.token(try, mac)))
 }

@@ -67,13 +67,7 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 		}
 		return data, err
 	}
-	for _, mac := range n.MACs {
-		if !mac.NoIP {
-			b.MAC = mac.Addr
-			break
-		}
-	}
-	if b.MAC == nil {
+	if b.MAC = bootMAC(n); b.MAC == nil {
 		return nil, nil, fmt.Errorf("No MAC address available for this node; set it with chdef %s mac=MAC: %w", n.Name, nodedb.ErrInvalid)
 	}
 	return b, f, nil
@@ -93,7 +87,7 @@ func (s *Service) hasImage(snap *nodedb.Snapshot, t target) bool {
 // firmware.
 func (s *Service) withTry(b *Boot, a *Attempt, try int, m netboot.Machine) {
 	if a != nil && try > 0 {
-		b.Token = a.token(try)
+		b.Token = a.token(try, b.MAC)
 	}
 	b.Firmware = s.journal.firmware(b.Node.Name)
 	b.HTTPBoot = s.journal.httpBoot(b.Node.Name)

@@ -157,15 +157,27 @@ func (s *Service) DiffStates(node, from, to string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	before, err := tarFiles(a)
+	before, err := stateFiles(a)
 	if err != nil {
 		return "", err
 	}
-	after, err := tarFiles(b)
+	after, err := stateFiles(b)
 	if err != nil {
 		return "", err
 	}
 	return diffFiles(before, after), nil
+}
+
+// stateFiles are the files of a saved configuration as they may be shown. One
+// whose secret alone changed is said to differ.
+func stateFiles(data []byte) (map[string][]byte, error) {
+	files, err := tarFiles(data)
+	for n, t := range files {
+		if shown := hideSecrets(t); !bytes.Equal(shown, t) {
+			files[n] = fmt.Appendf(shown, "# sha256 of the whole file: %x\n", sha256.Sum256(t))
+		}
+	}
+	return files, err
 }
 
 // diffFiles is the unified diff of two sets of files.

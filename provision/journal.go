@@ -31,6 +31,7 @@ type journal struct {
 	pending []func(*nodedb.Tx) // further changes for the next write
 	afters  []func()           // what is to be done after it
 	watch   map[chan struct{}]bool
+	alarms  uint64 // of all nodes and of none, since the start
 }
 
 // A track is a node's boots, the running one last.
@@ -38,6 +39,9 @@ type track struct {
 	Boots []*Timeline `json:"boots"`
 	Try   int         `json:"try"` // number of the attempt's newest try
 	Bad   int         `json:"bad"` // tries since one was brought to its end
+	// Asked is when the running try's files with secrets were first fetched.
+	Asked  map[string]time.Time `json:"asked,omitempty"`
+	Alarms int                  `json:"alarms,omitempty"` // since nodeset
 
 	firmware netboot.Firmware
 	httpBoot bool
@@ -259,6 +263,7 @@ func (j *journal) beginTry(node string, mode nodedb.Mode, after int) int {
 	}
 	t.Try = max(t.Try, after) + 1
 	t.Bad++
+	t.Asked = nil
 	t.script = now
 	tl.Try, tl.Mode = t.Try, mode
 	t.dirty = true
@@ -289,7 +294,7 @@ func (j *journal) reset(node string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	t := j.track(node)
-	t.Try, t.Bad = 0, 0
+	t.Try, t.Bad, t.Asked, t.Alarms = 0, 0, nil, 0
 	if tl := t.current(); tl != nil && !tl.Over {
 		tl.Over = true
 	}
@@ -354,9 +359,10 @@ func (j *journal) stalls() {
 
 // A View is what `margay watch` and the pages show of a node.
 type View struct {
-	Node  string
-	Bad   int // tries in a row that were not brought to their end
-	Boots []Timeline
+	Node   string
+	Bad    int // tries in a row that were not brought to their end
+	Alarms int // since nodeset: others who asked for what is this node's
+	Boots  []Timeline
 }
 
 // Views are those of the named nodes.
@@ -369,7 +375,7 @@ func (j *journal) views(nodes []string) []View {
 	for _, n := range nodes {
 		v := View{Node: n}
 		if t := j.tracks[n]; t != nil {
-			v.Bad = t.Bad
+			v.Bad, v.Alarms = t.Bad, t.Alarms
 			for _, tl := range t.Boots {
 				c := *tl
 				c.Steps = append([]Step(nil), tl.Steps...)

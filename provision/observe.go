@@ -20,6 +20,9 @@ func (s *Service) Observe(e netboot.Event) {
 	if node == "" {
 		node = s.nodeAt(snap, e.Machine)
 	}
+	if no := (*netboot.Refusal)(nil); errors.As(e.Err, &no) && no.Alarm {
+		s.journal.alarm(node)
+	}
 	n, err := snap.Node(node)
 	if err != nil {
 		return // not ours
@@ -102,6 +105,9 @@ func (j *journal) file(n *nodedb.Node, e netboot.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if e.Machine.Head {
+		if e.Done && path.Base(e.Name) == "ks.cfg" {
+			j.add(n.Name, n.Mode, StepReport, "asked how long its kickstart is")
+		}
 		return
 	}
 	name := strings.ToLower(e.Name)
@@ -112,6 +118,9 @@ func (j *journal) file(n *nodedb.Node, e netboot.Event) {
 		return
 	}
 	if step, text := fileStep(n, name, e); step != "" {
+		if tl := j.track(n.Name).current(); step == StepKickstart && tl != nil && tl.Has(StepKickstart) {
+			text += " again"
+		}
 		j.add(n.Name, n.Mode, step, text)
 	}
 }

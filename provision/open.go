@@ -211,8 +211,8 @@ func (s *Service) mayHave(n *nodedb.Node, m netboot.Machine) error {
 	if s.plays(m, n.Name) || (m.Addr.IsValid() && ownsAddr(n, m.Addr)) {
 		return nil
 	}
-	return &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
-		"these files are for node %s at %s only, and you ask from %s; correct the node's ip if this is that machine", n.Name, addrText(n.Addr), m.Addr)}
+	return alarm(n.Name,
+		"these files are for node %s at %s only, and you ask from %s; correct the node's ip if this is that machine", n.Name, addrText(n.Addr), m.Addr)
 }
 
 func addrText(a netip.Addr) string {
@@ -236,7 +236,7 @@ func (s *Service) make(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine,
 		return s.makeInstall(snap, n, m, file, query)
 	}
 	if file != "script" {
-		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
+		return nil, nil, &netboot.Refusal{Node: n.Name, Alarm: strings.HasPrefix(query, "t="), Reason: fmt.Sprintf(
 			"node %s is set to %q, so there is no %s for it; run nodeset %s install to install it", n.Name, n.CurrState, file, n.Name)}
 	}
 	return exitScript(n.CurrState, ""), nil, nil
@@ -269,7 +269,7 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 		tf.Name = file
 		return nil, tf, nil
 	}
-	name, err := s.generated(b, f, a, file, query, s.dry(m))
+	name, err := s.generated(b, f, a, m, file, query)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -310,7 +310,7 @@ func treeFile(f Family, b *Boot, file string) string {
 
 // generated is the family's name for a file, if this boot may have it now.
 // UEFI loaders look for boot.cfg below a directory named by their MAC.
-func (s *Service) generated(b *Boot, f Family, a *Attempt, file, query string, dry bool) (string, error) {
+func (s *Service) generated(b *Boot, f Family, a *Attempt, m netboot.Machine, file, query string) (string, error) {
 	if dir, rest, ok := strings.Cut(file, "/"); ok && rest == "boot.cfg" && strings.HasPrefix(dir, "01-") {
 		file = "boot.cfg"
 	}
@@ -324,33 +324,12 @@ func (s *Service) generated(b *Boot, f Family, a *Attempt, file, query string, d
 		if name != file {
 			continue
 		}
-		if name == "script" || name == "boot.cfg" || dry {
+		if name == "script" || name == "boot.cfg" || s.dry(m) {
 			return name, nil
 		}
-		return name, s.tokenFits(b, a, name, query)
+		return name, s.secretFits(b, f, a, m, name, query)
 	}
 	return "", netboot.ErrNotFound
-}
-
-// tokenFits refuses a file that holds a secret to whoever lacks the token of
-// the try that is running, or asks when the attempt is past that step.
-func (s *Service) tokenFits(b *Boot, a *Attempt, name, query string) error {
-	refuse := func(format string, args ...any) error {
-		return &netboot.Refusal{Node: b.Node.Name, Reason: fmt.Sprintf(format, args...)}
-	}
-	token, _ := strings.CutPrefix(query, "t=")
-	if a == nil || !a.checks(token) {
-		return refuse("%s of node %s wants the token of its boot, which only its boot.cfg has", name, b.Node.Name)
-	}
-	_, try, _ := splitToken(token)
-	if a.Try >= try && (a.Phase == PhaseInstalled || a.Phase == PhaseBooted) {
-		return refuse("%s of node %s is no longer to be had: the node reported %s", name, b.Node.Name, a.Phase)
-	}
-	if now := s.journal.try(b.Node.Name); try < now {
-		return refuse("%s of node %s: this token is of boot %d, and boot %d is running", name, b.Node.Name, try, now)
-	}
-	b.Token = token
-	return nil
 }
 
 // ipxeFor is the iPXE that runs on UEFI firmware.

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"margay/nodedb"
@@ -67,7 +68,7 @@ func (s *Service) filesFor(snap *nodedb.Snapshot, n *nodedb.Node, t target) map[
 		b.Firmware, b.HTTPBoot = fw.firmware, fw.http
 		for _, file := range f.Files(b) {
 			if text, err := f.Make(b, file); err == nil {
-				out[n.Name+"/"+fw.name+"/"+file] = hideHashes(text)
+				maps.Copy(out, conceal(n.Name+"/"+fw.name+"/"+file, text))
 			}
 		}
 	}

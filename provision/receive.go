@@ -63,18 +63,18 @@ func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, b
 func (s *Service) caller(snap *nodedb.Snapshot, m netboot.Machine, token string) (*nodedb.Node, *Attempt, error) {
 	name, try, ok := splitToken(token)
 	if !ok {
-		return nil, nil, &netboot.Refusal{Reason: "callback: the token is not one of ours"}
+		return nil, nil, alarm("", "callback: the token is not one of ours")
 	}
 	n, err := snap.Node(name)
 	if err != nil {
-		return nil, nil, &netboot.Refusal{Reason: "callback: the token is not one of ours"}
+		return nil, nil, alarm("", "callback: the token is not one of ours")
 	}
 	a := attempt(snap, name)
-	if a == nil || !a.checks(token) {
-		return nil, nil, &netboot.Refusal{Node: name, Reason: "callback: the token is not of the attempt that runs; nodeset was run again since, or it is forged"}
+	if a == nil || !a.checks(token, bootMAC(n)) {
+		return nil, nil, alarm(name, "callback: the token is not of the attempt that runs; nodeset was run again since, or it is forged")
 	}
 	if !s.plays(m, name) && !s.mayReport(snap, n, m.Addr) {
-		return nil, nil, &netboot.Refusal{Node: name, Reason: fmt.Sprintf("callback: node %s reports from %s, which is not its address", name, m.Addr)}
+		return nil, nil, alarm(name, "callback: node %s reports from %s, which is not its address", name, m.Addr)
 	}
 	if now := s.journal.try(name); try < now {
 		return nil, nil, &netboot.Refusal{Node: name, Reason: fmt.Sprintf("callback: the token is of boot %d, and boot %d is running", try, now)}

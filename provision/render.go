@@ -32,7 +32,8 @@ func ParseFirmware(name string) (fw netboot.Firmware, http bool, err error) {
 }
 
 // Render shows what a node would be sent now if it asked for a file. Without
-// reveal the token stays hidden, and so does the password's hash.
+// reveal the token stays hidden, and so do hashes and private keys; an archive
+// is shown file by file.
 func (s *Service) Render(snap *nodedb.Snapshot, n *nodedb.Node, file, firmware string, reveal bool) ([]byte, error) {
 	if n.Mode != nodedb.ModeInstall && n.Mode != nodedb.ModeNetboot {
 		if file == "script" {
@@ -52,7 +53,7 @@ func (s *Service) Render(snap *nodedb.Snapshot, n *nodedb.Node, file, firmware s
 		}
 	}
 	if a := attempt(snap, n.Name); reveal && a != nil {
-		b.Token = a.token(max(s.journal.try(n.Name), 1))
+		b.Token = a.token(max(s.journal.try(n.Name), 1), b.MAC)
 	}
 	if !slices.Contains(f.Files(b), file) {
 		return nil, fmt.Errorf("node %s: no file %s in its boot; there are %s", n.Name, file, strings.Join(f.Files(b), ", "))
@@ -62,23 +63,9 @@ func (s *Service) Render(snap *nodedb.Snapshot, n *nodedb.Node, file, firmware s
 		return nil, errNode(n.Name, err)
 	}
 	if !reveal {
-		text = hideHashes(text)
+		text = concealed(file, text)
 	}
 	return text, nil
-}
-
-// hideHashes blanks crypt(3) hashes.
-func hideHashes(text []byte) []byte {
-	lines := strings.Split(string(text), "\n")
-	for i, line := range lines {
-		for _, scheme := range []string{"$6$", "$5$", "$1$"} {
-			if at := strings.Index(line, scheme); at >= 0 {
-				end := at + strings.IndexAny(line[at:]+" ", " '\":\t")
-				lines[i] = line[:at] + scheme + "******" + line[end:]
-			}
-		}
-	}
-	return []byte(strings.Join(lines, "\n"))
 }
 
 // Files are the names that Render knows for a node.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,6 +35,9 @@ type Config struct {
 	// InUse asks a network whether an address is taken already, before it is
 	// given to a machine; nil: not asked.
 	InUse func(ctx context.Context, ifname string, addr netip.Addr) bool
+	// Neighbor is the interface that answers for an address on our networks,
+	// as the kernel last saw it; nil if it does not know. It may be nil.
+	Neighbor func(addr netip.Addr) net.HardwareAddr
 	// Local lists our own interfaces' addresses with their masks.
 	Local func() []netip.Prefix
 }

@@ -190,5 +190,8 @@ func printBoots(s *Session, node string) {
 			s.Node(node, "%s", v.Boots[i].Began.Local().Format(timeForm))
 			w.boot(node, &v.Boots[i])
 		}
+		if v.Alarms > 0 {
+			s.Node(node, "%d requests for its secrets, or in its name, were refused since nodeset", v.Alarms)
+		}
 	}
 }

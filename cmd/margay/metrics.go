@@ -47,6 +47,7 @@ func (d *daemon) samples() []api.Sample {
 	if s := d.servers.dns; s != nil {
 		sampleDNS(s.Counts(), count)
 	}
+	count("alarms_total", "Requests for a node's secrets or in a node's name that were refused.", "", "", d.service.Alarms())
 	snap := d.db.Snapshot()
 	gauge("table_revision", "Revision of the node table.", int(snap.Rev()))
 	for state, n := range provision.Census(snap) {

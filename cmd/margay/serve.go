@@ -199,6 +199,7 @@ func (d *daemon) wire() {
 		Log:      d.log,
 		Local:    d.local,
 		InUse:    d.inUse,
+		Neighbor: neighbor,
 	})
 	d.service.CleanPartial()
 }

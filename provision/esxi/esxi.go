@@ -70,6 +70,16 @@ func (f *Family) Make(b *provision.Boot, name string) ([]byte, error) {
 	return f.overlay(h)
 }
 
+// Until says for which step a file with secrets is meant: the installer has
+// read its kickstart when %pre reports, and a stateless host has its modules
+// when it reports that it is up.
+func (f *Family) Until(b *provision.Boot, name string) provision.Phase {
+	if name == "ks.cfg" {
+		return provision.PhaseInstalling
+	}
+	return provision.PhaseBooted
+}
+
 // stateName is what ESXi restores its configuration from, if a module is
 // called so.
 const stateName = "state.tgz"
