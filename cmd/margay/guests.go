@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"margay/nodedb"
+	"margay/provision/ssh"
 	"margay/vm"
 	"margay/vm/esxsh"
 	"margay/vm/vmx"
@@ -16,7 +17,7 @@ import (
 // forbids changes through it. What a host shows at first sight is trusted from
 // then on.
 func (d *daemon) guests(log *slog.Logger) (*vm.Manager, error) {
-	key, _, err := esxsh.LoadKey(d.sshKey())
+	key, _, err := ssh.LoadKey(d.sshKey())
 	if err != nil {
 		return nil, err
 	}
@@ -29,8 +30,7 @@ func (d *daemon) guests(log *slog.Logger) (*vm.Manager, error) {
 		}
 	}
 	api := vsphere.Dialer{Trust: trust(vm.TrustCert), Log: log}
-	shell := esxsh.Dialer{Codec: vmx.Codec{}, Trust: trust(vm.TrustSSH), Log: log}
-	shell.Signers = append(shell.Signers, key)
+	shell := esxsh.Dialer{Codec: vmx.Codec{}, Trust: trust(vm.TrustSSH), Keys: []ssh.Key{key}, Log: log}
 	return &vm.Manager{API: api.Dial, SSH: shell.Dial, Log: log}, nil
 }
 

@@ -27,8 +27,8 @@ import (
 	"margay/provision/fetch"
 	"margay/provision/linux"
 	"margay/provision/media"
+	"margay/provision/ssh"
 	"margay/templates"
-	"margay/vm/esxsh"
 )
 
 // settings are the flags of serve; all else is in the site table.
@@ -146,7 +146,7 @@ func (d *daemon) open(ctx context.Context) error {
 			return err
 		}
 	}
-	_, key, err := esxsh.LoadKey(d.sshKey())
+	_, key, err := ssh.LoadKey(d.sshKey())
 	if err != nil {
 		return err
 	}

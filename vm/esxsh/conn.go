@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
+	"margay/provision/ssh"
 	"margay/vm"
 )
 
@@ -32,9 +30,9 @@ type Dialer struct {
 	Codec Codec
 	// Trust is told of a host key that is seen for the first time, before any
 	// password is sent. Nil: such keys are refused.
-	Trust   func(ctx context.Context, e vm.Endpoint, sha256 string) error
-	Signers []ssh.Signer // keys to log in with before the password is tried
-	Log     *slog.Logger
+	Trust func(ctx context.Context, e vm.Endpoint, sha256 string) error
+	Keys  []ssh.Key // to log in with before the password is tried
+	Log   *slog.Logger
 }
 
 // A Conn is a connection to one host's shell. It is for many goroutines.
@@ -78,28 +76,24 @@ func (c *Conn) ssh(ctx context.Context) (*ssh.Client, error) {
 	if c.client != nil {
 		return c.client, nil
 	}
-	var d net.Dialer
-	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	conn, err := d.DialContext(wait, "tcp", c.e.SSHAddr())
-	if err != nil {
+	cl, err := ssh.Dial(ctx, ssh.Target{
+		Addr: c.e.SSHAddr(), User: c.e.User, Password: c.e.Password, Keys: c.d.Keys,
+		Check: c.checkKey,
+	})
+	switch {
+	case errors.Is(err, ssh.ErrUnreachable):
 		return nil, vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v; is the service TSM-SSH on?", c.e, err)
+	case errors.Is(err, ssh.ErrDenied):
+		return nil, fmt.Errorf("ssh to %s as %s: the password or key is not accepted", c.e, c.e.User)
+	case err != nil:
+		return nil, err
 	}
-	stop := context.AfterFunc(wait, func() { conn.Close() })
-	sc, chans, reqs, err := ssh.NewClientConn(conn, c.e.SSHAddr(), c.config(ctx))
-	if !stop() && err == nil {
-		err = wait.Err()
-	}
-	if err != nil {
-		conn.Close()
-		return nil, c.explain(err)
-	}
-	c.client = ssh.NewClient(sc, chans, reqs)
-	go func(cl *ssh.Client) {
+	c.client = cl
+	go func() {
 		cl.Wait()
 		c.drop(cl)
-	}(c.client)
-	return c.client, nil
+	}()
+	return cl, nil
 }
 
 func (c *Conn) drop(cl *ssh.Client) {
@@ -108,25 +102,6 @@ func (c *Conn) drop(cl *ssh.Client) {
 	if c.client == cl {
 		c.client = nil
 	}
-}
-
-func (c *Conn) config(ctx context.Context) *ssh.ClientConfig {
-	password := func() (string, error) { return c.e.Password, nil }
-	cfg := &ssh.ClientConfig{User: c.e.User, ClientVersion: "SSH-2.0-margay", HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-		return c.checkKey(ctx, ssh.FingerprintSHA256(key))
-	}}
-	if len(c.d.Signers) > 0 {
-		cfg.Auth = append(cfg.Auth, ssh.PublicKeys(c.d.Signers...))
-	}
-	// ESXi asks for passwords in both ways, by version.
-	cfg.Auth = append(cfg.Auth, ssh.PasswordCallback(password), ssh.KeyboardInteractive(func(_, _ string, asks []string, _ []bool) ([]string, error) {
-		answers := make([]string, len(asks))
-		for i := range asks {
-			answers[i] = c.e.Password
-		}
-		return answers, nil
-	}))
-	return cfg
 }
 
 // checkKey pins the first host key and refuses any other from then on. It is
@@ -145,20 +120,6 @@ func (c *Conn) checkKey(ctx context.Context, fp string) error {
 	}
 	c.pin = fp
 	return nil
-}
-
-func (c *Conn) explain(err error) error {
-	if errors.Is(err, vm.ErrUntrusted) {
-		for e := err; e != nil; e = errors.Unwrap(e) {
-			if errors.Unwrap(e) == vm.ErrUntrusted {
-				return e
-			}
-		}
-	}
-	if strings.Contains(err.Error(), "unable to authenticate") {
-		return fmt.Errorf("ssh to %s as %s: the password or key is not accepted", c.e, c.e.User)
-	}
-	return vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
 }
 
 // Close ends the connection.
@@ -248,26 +209,20 @@ func (c *Conn) once(ctx context.Context, line string, stdin []byte, each func(st
 	if err != nil {
 		return "", err
 	}
-	s, err := cl.NewSession()
-	if err != nil {
-		cl.Close()
-		c.drop(cl)
-		return "", vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
-	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, func() { s.Close() })()
-	if stdin != nil {
-		s.Stdin = strings.NewReader(string(stdin))
-	}
 	buf := &output{each: each}
-	s.Stdout, s.Stderr = buf, buf
-	err = s.Run(line)
-	if ctx.Err() != nil {
-		return buf.String(), ctx.Err()
+	cmd := ssh.Command{Line: line, Stdout: buf, Stderr: buf}
+	if stdin != nil {
+		cmd.Stdin = strings.NewReader(string(stdin))
 	}
-	var exit *ssh.ExitError
-	if errors.As(err, &exit) {
-		return buf.String(), &failure{buf.String(), exit.ExitStatus()}
+	code, err := cl.Run(ctx, cmd)
+	var sig *ssh.Signalled
+	switch {
+	case err == nil && code != 0:
+		return buf.String(), &failure{buf.String(), code}
+	case errors.As(err, &sig):
+		return buf.String(), &failure{buf.String(), -1}
+	case errors.Is(err, ssh.ErrUnreachable):
+		return buf.String(), vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
 	}
 	return buf.String(), err
 }

@@ -9,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
+	"margay/provision/ssh"
 	"margay/vm"
 )
 
@@ -171,37 +170,26 @@ func (c *Conn) stream(ctx context.Context, cmd string, stdin io.Reader, stdout i
 	if err != nil {
 		return err
 	}
-	s, err := cl.NewSession()
-	if err != nil {
-		cl.Close()
-		c.drop(cl)
-		return vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
-	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, func() { s.Close() })()
 	said := &output{}
-	s.Stderr, s.Stdout = said, said
-	if stdout != nil {
-		s.Stdout = stdout
+	run := ssh.Command{Line: cmd, Stdout: stdout, Stderr: said}
+	if stdout == nil {
+		run.Stdout = said
 	}
 	var in *faulty
 	if stdin != nil {
 		in = &faulty{r: stdin}
-		s.Stdin = in
+		run.Stdin = in
 	}
-	err = s.Run(cmd)
+	code, err := cl.Run(ctx, run)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case in != nil && in.err != nil:
 		return in.err // cat cannot know that its input broke off
-	}
-	var exit *ssh.ExitError
-	if errors.As(err, &exit) {
-		return classify(said.String(), &failure{said.String(), exit.ExitStatus()})
-	}
-	if err != nil {
+	case err != nil:
 		return vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
+	case code != 0:
+		return classify(said.String(), &failure{said.String(), code})
 	}
 	return classify(said.String(), nil)
 }

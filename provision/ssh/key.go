@@ -1,4 +1,4 @@
-package esxsh
+package ssh
 
 import (
 	"crypto/ecdsa"
@@ -15,11 +15,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// LoadKey reads the key that margay logs in to hosts with, and makes it, mode
+// A Key signs us in.
+type Key = ssh.Signer
+
+// LoadKey reads the key that margay logs in to machines with, and makes it, mode
 // 0600, where there is none. It also returns the line for authorized_keys. The
 // key is ECDSA on P-256: a sshd in FIPS mode, as ESXi 8 may have it, takes no
 // Ed25519.
-func LoadKey(path string) (ssh.Signer, string, error) {
+func LoadKey(path string) (Key, string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text, err = makeKey(path)
