@@ -18,13 +18,14 @@ type Status string
 
 // The statuses that we set, in xCAT's words.
 const (
-	StatusDefined    Status = "defined"
-	StatusInstalling Status = "installing"
-	StatusInstalled  Status = "installed"
-	StatusNetbooting Status = "netbooting"
-	StatusBooting    Status = "booting"
-	StatusBooted     Status = "booted"
-	StatusFailed     Status = "failed"
+	StatusDefined     Status = "defined"
+	StatusInstalling  Status = "installing"
+	StatusInstalled   Status = "installed"
+	StatusNetbooting  Status = "netbooting"
+	StatusBooting     Status = "booting"
+	StatusBooted      Status = "booted"
+	StatusFailed      Status = "failed"
+	StatusUnreachable Status = "unreachable"
 )
 
 // A PowerState is what a machine's power is.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"crypto/hmac"
 
@@ -37,8 +38,10 @@ type Attempt struct {
 	Secret string // tokens are made from it
 	Mode   nodedb.Mode
 	Phase  Phase
-	Try    int    // the try that reached Phase
-	Reason string // why it failed or is held
+	Try    int       // the try that reached Phase
+	Reason string    // why it failed or is held
+	At     time.Time // when it reached Phase
+	Up     bool      // the system was seen to answer
 }
 
 func attemptKey(node string) nodedb.Key { return nodedb.Key{Kind: kindAttempt, Name: node} }
@@ -49,6 +52,7 @@ func attempt(snap *nodedb.Snapshot, node string) *Attempt {
 	if !ok {
 		return nil
 	}
+	at, _ := time.Parse(time.RFC3339, r.Attrs["attempt.at"])
 	return &Attempt{
 		Node:   node,
 		Secret: r.Attrs["attempt.secret"],
@@ -56,6 +60,8 @@ func attempt(snap *nodedb.Snapshot, node string) *Attempt {
 		Phase:  Phase(r.Attrs["attempt.phase"]),
 		Try:    atoi(r.Attrs["attempt.try"]),
 		Reason: r.Attrs["attempt.reason"],
+		At:     at,
+		Up:     r.Attrs["attempt.up"] != "",
 	}
 }
 
@@ -75,6 +81,12 @@ func (a *Attempt) attrs() map[string]string {
 	}
 	if a.Reason != "" {
 		m["attempt.reason"] = a.Reason
+	}
+	if !a.At.IsZero() {
+		m["attempt.at"] = a.At.Format(time.RFC3339)
+	}
+	if a.Up {
+		m["attempt.up"] = "1"
 	}
 	return m
 }

@@ -201,7 +201,7 @@ func (s *Service) checkNodes(snap *nodedb.Snapshot) []Check {
 		case a == nil:
 			out = append(out, bad("node "+n.Name, "nodeset it again", "currstate says %q, but nodeset was not run for it", n.CurrState))
 		case a.Phase == PhaseFailed:
-			out = append(out, bad("node "+n.Name, "nodeset it again", "held: %s", a.Reason))
+			out = append(out, bad("node "+n.Name, "margay hold "+n.Name+" --release, or nodeset it again", "held: %s", a.Reason))
 		default:
 			ready++
 		}

@@ -195,11 +195,14 @@ func (s *Service) Note(node string, name StepName, text string) {
 	}
 }
 
+// after are the steps that still belong to a boot that is over.
+var after = map[StepName]bool{StepBooted: true, StepRefused: true, StepAnswers: true, StepSilent: true}
+
 func (j *journal) add(node string, mode nodedb.Mode, name StepName, text string) {
 	now := j.now()
 	t := j.track(node)
 	tl := t.current()
-	if tl == nil || tl.Over && name != StepBooted && name != StepRefused {
+	if tl == nil || tl.Over && !after[name] {
 		tl = t.begin(now, mode)
 	}
 	if tl.Mode == nodedb.ModeNone {

@@ -103,7 +103,7 @@ func (s *Service) reached(ctx context.Context, n *nodedb.Node, a *Attempt, try i
 			return nil
 		}
 		changed = true
-		now.Phase, now.Try, now.Reason = phase, try, ""
+		now.Phase, now.Try, now.Reason, now.At, now.Up = phase, try, "", s.Now(), false
 		tx.Put(attemptKey(n.Name), now.attrs())
 		s.setStatus(tx, n.Name, status)
 		if phase == PhaseInstalled {
@@ -119,6 +119,7 @@ func (s *Service) reached(ctx context.Context, n *nodedb.Node, a *Attempt, try i
 	s.journal.step(n.Name, a.Mode, stepOf[phase], text)
 	if phase == PhaseInstalled || phase == PhaseBooted {
 		s.journal.good(n.Name)
+		s.expectArrival(n.Name, n.OS, a.Secret)
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ type Config struct {
 	// Neighbor is the interface that answers for an address on our networks,
 	// as the kernel last saw it; nil if it does not know. It may be nil.
 	Neighbor func(addr netip.Addr) net.HardwareAddr
+	// Reach says whether somebody answers at a port; its errors are short. It
+	// may be nil.
+	Reach func(ctx context.Context, at netip.AddrPort) error
 	// Local lists our own interfaces' addresses with their masks.
 	Local func() []netip.Prefix
 }
@@ -50,6 +53,7 @@ type Service struct {
 	leases  *leaser
 
 	sightings sightings
+	arrivals  arrivals
 	loader    []fs.FS // boot loaders, the operator's first
 
 	mu      sync.Mutex            // guards the fields below
@@ -72,14 +76,20 @@ func NewService(c Config) *Service {
 		s.loader = append(s.loader, c.Loaders)
 	}
 	s.sightings.seen = map[string]time.Time{}
+	s.arrivals.nodes, s.arrivals.sem = map[string]*arrival{}, make(chan struct{}, knocks)
 	s.leases = newLeaser(c.DB, c.Now)
 	s.journal = newJournal(c.DB, c.Now, c.Log)
 	return s
 }
 
-// Run keeps the timelines and looks for stalls until ctx is done; then it
-// writes what is unwritten.
-func (s *Service) Run(ctx context.Context) error { return s.journal.run(ctx) }
+// Run keeps the timelines, looks for stalls and for hosts that come up, until
+// ctx is done; then it writes what is unwritten.
+func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.watchArrivals(ctx) })
+	defer wg.Wait()
+	return s.journal.run(ctx)
+}
 
 // InstallDir is where install trees live: site.installdir, or below the state.
 func (s *Service) InstallDir(snap *nodedb.Snapshot) string {

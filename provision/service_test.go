@@ -291,6 +291,18 @@ func TestHold(t *testing.T) {
 	if text, _ := NewService(s.Config).get(from1, "boot/esx1/script"); !strings.Contains(text, "held") {
 		t.Errorf("after a restart: %q, want it held", text)
 	}
+	if err := s.Unhold(t.Context(), "esx1"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := s.get(from1, "boot/esx1/script"); err != nil || !strings.HasPrefix(text, "script esx1") {
+		t.Errorf("after its release: %q %v, want it to try again", text, err)
+	}
+	if err := s.Hold(t.Context(), "esx1", "by hand"); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := s.get(from1, "boot/esx1/script"); !strings.Contains(text, "held: by hand") {
+		t.Errorf("held by hand: %q", text)
+	}
 	s.mustSet(t, "esx1", "install")
 	if text, err := s.get(from1, "boot/esx1/script"); err != nil || strings.Contains(text, "held") {
 		t.Errorf("after nodeset: %q %v, want it to try again", text, err)

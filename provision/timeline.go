@@ -43,6 +43,8 @@ const (
 	StepInstalled  StepName = "installed"
 	StepLocalBoot  StepName = "localboot"
 	StepBooted     StepName = "booted"
+	StepAnswers    StepName = "answers"
+	StepSilent     StepName = "silent"
 	StepStalled    StepName = "stalled"
 	StepRefused    StepName = "refused"
 	StepFailed     StepName = "failed"

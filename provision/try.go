@@ -1,6 +1,8 @@
 package provision
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -26,7 +28,7 @@ func (s *Service) try(node string, a *Attempt, file string, m netboot.Machine) (
 		return max(try, 1), ""
 	}
 	if bad := s.journal.bad(node); a.Mode == nodedb.ModeInstall && bad >= maxTries {
-		held = fmt.Sprintf("%d boots began the install and none reported its end; see margay watch %s, then nodeset it again", bad, node)
+		held = fmt.Sprintf("%d boots began the install and none reported its end; margay watch %s shows them, margay hold %s --release lets it try again", bad, node, node)
 		s.hold(node, held)
 		return try, held
 	}
@@ -52,6 +54,50 @@ func (s *Service) hold(node, reason string) {
 		tx.Put(attemptKey(node), a.attrs())
 		s.setStatus(tx, node, nodedb.StatusFailed)
 	})
+}
+
+// Hold keeps a node from booting what it is set to, until Unhold or nodeset.
+func (s *Service) Hold(ctx context.Context, node, reason string) error {
+	if reason = clean(reason); strings.TrimSpace(reason) == "" {
+		return errors.New("no reason is given")
+	}
+	var mode nodedb.Mode
+	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		n, err := tx.Snapshot().Node(node)
+		if err != nil {
+			return err
+		}
+		a := attempt(tx.Snapshot(), node)
+		if a == nil || n.Mode != nodedb.ModeInstall && n.Mode != nodedb.ModeNetboot {
+			return fmt.Errorf("set to %q, which needs no holding", n.CurrState)
+		}
+		mode, a.Phase, a.Reason = n.Mode, PhaseFailed, reason
+		tx.Put(attemptKey(node), a.attrs())
+		s.setStatus(tx, node, nodedb.StatusFailed)
+		return nil
+	})
+	if err == nil {
+		s.journal.step(node, mode, StepHeld, reason)
+	}
+	return err
+}
+
+// Unhold lets a held node try again.
+func (s *Service) Unhold(ctx context.Context, node string) error {
+	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		a := attempt(tx.Snapshot(), node)
+		if a == nil || a.Phase != PhaseFailed {
+			return errors.New("not held")
+		}
+		a.Phase, a.Reason = PhaseArmed, ""
+		tx.Put(attemptKey(node), a.attrs())
+		s.setStatus(tx, node, nodedb.StatusDefined)
+		return nil
+	})
+	if err == nil {
+		s.journal.good(node)
+	}
+	return err
 }
 
 // heldFile is what a held node is sent: a script that says why.

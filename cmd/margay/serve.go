@@ -200,6 +200,7 @@ func (d *daemon) wire() {
 		Local:    d.local,
 		InUse:    d.inUse,
 		Neighbor: neighbor,
+		Reach:    reach,
 	})
 	d.service.CleanPartial()
 }
