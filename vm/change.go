@@ -25,6 +25,8 @@ type Change struct {
 	RemoveNICs     []NIC
 	AddCDROM       *CDROM
 	EditCDROM      *CDROM
+	AddSerial      *SerialPort
+	RemoveSerial   []SerialPort
 	Extra          []Setting
 
 	SetBoot bool // Boot is to be stored, even if empty
@@ -107,6 +109,12 @@ func (c *Change) describeDevices() []string {
 			continue
 		}
 		add("insert cd: %s", cd.ISO)
+	}
+	for _, p := range c.RemoveSerial {
+		add("remove serial port: %s", p.Label)
+	}
+	if p := c.AddSerial; p != nil {
+		add("add serial port: %s at %s", p.URI, p.Proxy)
 	}
 	for _, e := range c.Extra {
 		add("set %s = %q", e.Key, e.Value)

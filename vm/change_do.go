@@ -56,6 +56,7 @@ func (ch *changer) do(ctx context.Context, g *Guest, v VM) Result {
 	if r.Err = ch.hv.Reconfigure(ctx, v, c); r.Err != nil {
 		return r
 	}
+	r.Warn = ch.letOut(ctx, v, c)
 	r.Text, r.Facts = "node successfully changed", ch.facts(g, c, facts)
 	return r
 }
@@ -78,11 +79,42 @@ func (ch *changer) plan(ctx context.Context, g *Guest, v VM) (*Change, map[strin
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := ch.serial(ctx, g, v); err != nil {
+		return nil, nil, err
+	}
 	c, err := PlanChange(v, g, ch.req, ds, iso, nets, macs)
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := ch.vnc(ctx, v, c); err != nil {
+		return nil, nil, err
+	}
 	return c, facts, ch.room(ctx, g, c)
+}
+
+// vnc refuses the keys of a VNC server where the guest's host has none.
+func (ch *changer) vnc(ctx context.Context, v VM, c *Change) error {
+	if noVNC("99", c.Extra) == nil {
+		return nil
+	}
+	version, err := hostVersion(ctx, ch.hv, v.Host)
+	if err != nil {
+		return err
+	}
+	return noVNC(version, c.Extra)
+}
+
+// hostVersion is the version of the host that a guest is on, which may be
+// older than its vCenter.
+func hostVersion(ctx context.Context, hv Hypervisor, host string) (string, error) {
+	if hv.About().Kind == ESX {
+		return hv.About().Version, nil
+	}
+	h, err := hv.Host(ctx, host)
+	if err != nil {
+		return "", err
+	}
+	return h.Version, nil
 }
 
 // at looks at the guest's host, once.
@@ -242,6 +274,11 @@ func (ch *changer) facts(g *Guest, c *Change, facts map[string]string) map[strin
 	}
 	if c.CPUs != nil && g.CPUs != 0 {
 		out["vm.cpus"] = strconv.Itoa(*c.CPUs)
+	}
+	if c.AddSerial != nil {
+		out["vm.textconsole"] = SerialConsole
+	} else if len(c.RemoveSerial) > 0 {
+		out["vm.textconsole"] = ""
 	}
 	if c.MemoryMB != nil && g.MemoryMB != 0 {
 		out["vm.memory"] = strconv.FormatInt(*c.MemoryMB, 10)

@@ -25,6 +25,11 @@ type ChangeRequest struct {
 	SetNIC    []string // nic=network[=model]
 	Scheduler []string
 	HotAdd    string // on, off
+	Serial    string // on, off
+	// SerialProxy is where hosts reach the concentrator that guests' serial
+	// ports are to end at, by the address of the host.
+	SerialProxy func(host string) (string, error)
+	proxy       string // of this guest
 }
 
 // A planner works out a Change while keeping track of what the guest will be.
@@ -52,6 +57,7 @@ func PlanChange(v VM, g *Guest, req ChangeRequest, datastore string, iso Path, n
 		func() error { return p.nics(req, networks, macs) },
 		func() error { return p.cpus(req.CPUs) },
 		func() error { return p.memory(req.Memory) },
+		func() error { return p.serial(req) },
 		func() error { return p.optical(req.Optical, iso, req.Eject) },
 		func() error { return p.other(req) },
 	}

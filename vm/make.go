@@ -97,6 +97,9 @@ func (mk *maker) make(ctx context.Context, g *Guest, emit Emit) Result {
 		return Result{Node: g.Name, Err: err}
 	}
 	spec.Home = Path{Datastore: vmx.Datastore}
+	if err := noVNC(st.host.Version, spec.Extra); err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
 	if err := st.room(g, spec); err != nil {
 		return Result{Node: g.Name, Err: err}
 	}

@@ -29,6 +29,7 @@ type Spec struct {
 	Disks       []Disk
 	CDROMs      []CDROM
 	NICs        []NIC
+	Serial      []SerialPort
 	Extra       []Setting // further .vmx keys, in order
 }
 

@@ -32,6 +32,7 @@ var chvmCmd = &Command{
 		f.StringArray("setnic", nil, "move a network card: nic=network[=model]")
 		f.StringArray("sched", nil, "claim on the host: reservation, limit, shares, memreservation, memlimit, memshares, latency=value")
 		f.String("hotadd", "", "on or off: whether memory and processors can be added while it runs")
+		f.String("serial", "", "on or off: a serial port that is logged and that rcons opens; the guest is off for it")
 		f.Bool("dry-run", false, "say what would be done")
 	},
 	Run: chvm,
@@ -49,7 +50,10 @@ func chvm(ctx context.Context, s *Session, args []string) error {
 	req := vm.ChangeRequest{
 		Add: s.Strings("add"), Detach: s.Strings("detach"), Purge: s.Strings("purge"), Resize: s.Strings("resize"), Format: s.String("format"),
 		CPUs: s.String("cpus"), Memory: s.String("mem"), Optical: s.String("optical"), Eject: s.Bool("eject"), Other: s.Strings("other"),
-		AddNIC: s.Strings("addnic"), RemoveNIC: s.Strings("rmnic"), SetNIC: s.Strings("setnic"), Scheduler: s.Strings("sched"), HotAdd: s.String("hotadd"),
+		AddNIC: s.Strings("addnic"), RemoveNIC: s.Strings("rmnic"), SetNIC: s.Strings("setnic"), Scheduler: s.Strings("sched"), HotAdd: s.String("hotadd"), Serial: s.String("serial"),
+	}
+	if s.Serial != nil {
+		req.SerialProxy = s.Serial.Proxy
 	}
 	if req.Optical == "" {
 		req.Optical = s.String("cdrom")

@@ -16,8 +16,8 @@ var rconsCmd = &Command{
 	Name:  "rcons",
 	Usage: "node",
 	Short: "open a machine's serial console",
-	Long: `Open a machine's serial console through its management controller (serial over
-LAN). ctrl-e c . leaves it, ctrl-e c ? says what else there is. Several may
+	Long: `Open a machine's serial console: through its management controller (serial over
+LAN), or of a guest the serial port that chvm --serial on gave it. ctrl-e c . leaves it, ctrl-e c ? says what else there is. Several may
 watch and type at a time; what the machine says is logged. A console that is
 lost because the controller restarts is opened again.`,
 	Group: GroupPower,
@@ -35,6 +35,9 @@ func rcons(ctx context.Context, s *Session, args []string) error {
 	}
 	if len(nodes) != 1 || len(words) != 0 {
 		return Usagef("one node is wanted")
+	}
+	if nodes[0].Mgt == "esx" {
+		return s.guestConsole(ctx, nodes[0].Name)
 	}
 	targets := s.metalOnly(snap, nodes)
 	if len(targets) == 0 {

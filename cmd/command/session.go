@@ -30,6 +30,7 @@ type Deps struct {
 	Service  *provision.Service
 	Guests   *vm.Manager // nil: none
 	Hardware *Hardware   // nil: none
+	Serial   SerialLines // nil: none
 	Log      *slog.Logger
 	Version  string
 	Ports    Ports

@@ -44,6 +44,7 @@ var imports = map[string]string{
 	"vm/domxml":               "vm",
 	"vm/vmdk":                 "",
 	"vm/seed":                 "",
+	"vm/vspc":                 "",
 	"vm/vmtest":               "nodedb vm",
 	"cmd/command":             "nodedb netboot netboot/rom provision provision/api provision/bmc provision/ssh vm",
 	"cmd/margay":              "*",

@@ -4,7 +4,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -22,15 +25,39 @@ func TestGuestScript(t *testing.T) {
 			env.Setenv("MARGAY_SOCKET", filepath.Join(env.WorkDir, "s"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "esxi": esxiCmd},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "esxi": esxiCmd, "await": awaitCmd},
 	})
+}
+
+// awaitCmd waits until a file has something in it, -count=n times: what a
+// guest says comes when it does.
+func awaitCmd(ts *testscript.TestScript, neg bool, args []string) {
+	count := 1
+	if n, ok := strings.CutPrefix(args[0], "-count="); ok {
+		var err error
+		count, err = strconv.Atoi(n)
+		ts.Check(err)
+		args = args[1:]
+	}
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await [-count=n] text file")
+	}
+	for late := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		b, _ := os.ReadFile(ts.MkAbs(args[1]))
+		if strings.Count(string(b), args[0]) >= count {
+			return
+		}
+		if time.Now().After(late) {
+			ts.Fatalf("%s has %q not %d times:\n%s", args[1], args[0], count, b)
+		}
+	}
 }
 
 // esxiCmd starts a host; ESX is its address as hostmanager takes it.
 func esxiCmd(ts *testscript.TestScript, neg bool, args []string) {
 	nfs := ts.MkAbs("nfs")
 	ts.Check(os.MkdirAll(nfs, 0o755))
-	w, err := vmtest.Start(vmtest.Options{Password: "cluster", Licence: "vSphere 8 Hypervisor", Exports: map[string]string{"192.168.0.1:/vms/vmware": nfs}})
+	w, err := vmtest.Start(vmtest.Options{Password: "cluster", Licence: "vSphere 8 Hypervisor", Version: "8.0.2", Exports: map[string]string{"192.168.0.1:/vms/vmware": nfs}})
 	ts.Check(err)
 	ts.Defer(w.Close)
 	sh, err := w.StartSSH("")

@@ -284,6 +284,9 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	deps.Guests = guests
 	deps.Hardware = hardware(d.db, filepath.Join(d.state, "consoles"))
 	defer deps.Hardware.Consoles.Close()
+	lines := newSerialLines(ctx, d.db, filepath.Join(d.state, "consoles"), d.log)
+	defer lines.Close()
+	deps.Serial = lines
 	deps.Backup = d.backup
 	deps.Audit = command.NewAudit(d.db, d.log)
 	g.Go(func() error { return deps.Audit.Run(ctx) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"margay/nodedb"
@@ -179,6 +180,7 @@ func (c *Conn) Reconfigure(ctx context.Context, v vm.VM, ch *vm.Change) error {
 		return err
 	}
 	change := *ch
+	change.Extra = append(slices.Clone(ch.Extra), ch.SerialSettings()...)
 	if err := c.prepare(ctx, v, &change); err != nil {
 		return err
 	}

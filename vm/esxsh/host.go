@@ -116,6 +116,12 @@ func (c *Conn) AddSwitch(ctx context.Context, _ string, s vm.Switch) error {
 	return nil
 }
 
+// LetOut turns on a ruleset of the host's firewall.
+func (c *Conn) LetOut(ctx context.Context, _ string, ruleset string) error {
+	_, err := c.run(ctx, line("esxcli", "network", "firewall", "ruleset", "set", "-r", ruleset, "-e", "true"))
+	return err
+}
+
 // AddPortGroup makes a port group; one whose VLAN cannot be set is taken back.
 func (c *Conn) AddPortGroup(ctx context.Context, host string, pg vm.PortGroup) error {
 	if err := safe(pg.Name, pg.Switch); err != nil {

@@ -101,6 +101,11 @@ func (s *Shell) esxcli(w []string) (string, int) {
 			rows = append(rows, []string{p.Device, "0000:0b:00.0", "nvmxnet3", "Up", "Up", "10000", "Full", "00:50:56:00:00:01", "1500", "VMware Inc. vmxnet3 Virtual Ethernet Controller"})
 		}
 		return table([]string{"Name", "PCI Device", "Driver", "Admin Status", "Link Status", "Speed", "Duplex", "MAC Address", "MTU", "Description"}, []bool{false, false, false, false, false, true, false, false, true, false}, rows), 0
+	case is("network firewall ruleset set"):
+		if id := arg(w, "-r", "--ruleset-id"); !s.w.setRule(id, arg(w, "-e", "--enabled") == "true") {
+			return "Ruleset with name " + id + " not found.\n", 1
+		}
+		return "", 0
 	case is("storage nfs add"):
 		return s.mount(arg(w, "--host", "-H"), arg(w, "--share", "-s"), arg(w, "--volume-name", "-v"))
 	case is("storage nfs list"):

@@ -16,6 +16,11 @@ func (w *World) furnish() error {
 		if w.vcenter {
 			w.rename(h, w.opts.Hosts[i])
 		}
+		if p := h.Summary.Config.Product; w.opts.Version != "" && p != nil {
+			own := *p
+			own.Version = w.opts.Version
+			h.Summary.Config.Product = &own
+		}
 		w.furnishNetwork(h)
 		for _, name := range w.opts.Datastores {
 			if err := w.addDatastore(h, name); err != nil {

@@ -35,6 +35,10 @@ type (
 		*simulator.VirtualDiskManager
 		w *World
 	}
+	firewall struct {
+		*simulator.HostFirewallSystem
+		w *World
+	}
 	computeResource struct {
 		*mo.ComputeResource
 		w *World
@@ -112,6 +116,8 @@ func (w *World) wrapped(o mo.Reference) mo.Reference {
 		return &hostObject{o, w}
 	case *simulator.VirtualDiskManager:
 		return &disks{o, w}
+	case *simulator.HostFirewallSystem:
+		return &firewall{o, w}
 	case *mo.ComputeResource:
 		return &computeResource{o, w}
 	}
@@ -126,8 +132,24 @@ func (w *World) Reference() types.ManagedObjectReference {
 // PutObject does nothing.
 func (w *World) PutObject(*simulator.Context, mo.Reference) {}
 
-// UpdateObject does nothing.
-func (w *World) UpdateObject(*simulator.Context, mo.Reference, []types.PropertyChange) {}
+// UpdateObject plugs in the serial ports of guests that are turned on, and
+// unplugs those of guests that are turned off, however that came about.
+func (w *World) UpdateObject(_ *simulator.Context, o mo.Reference, changes []types.PropertyChange) {
+	v, ok := o.(*mo.VirtualMachine)
+	if !ok {
+		return
+	}
+	for _, ch := range changes {
+		if ch.Name != "runtime.powerState" {
+			continue
+		}
+		if ch.Val == types.VirtualMachinePowerStatePoweredOn {
+			w.plug(v)
+		} else {
+			go w.unplug(v.Name)
+		}
+	}
+}
 
 // RemoveObject takes what is gone out of the sessions' registries too. Other
 // kinds than these are removed with the session's own lock held.

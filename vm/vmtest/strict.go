@@ -106,7 +106,7 @@ func (c *checker) remove(i int, d *types.VirtualDeviceConfigSpec) types.BaseMeth
 	if have == nil {
 		return badDevice(i, "device.key")
 	}
-	if c.on && c.isIDE(have.GetVirtualDevice().ControllerKey) {
+	if _, serial := have.(*types.VirtualSerialPort); c.on && (serial || c.isIDE(have.GetVirtualDevice().ControllerKey)) {
 		return c.needOff()
 	}
 	c.have = slices.DeleteFunc(slices.Clone(c.have), func(x types.BaseVirtualDevice) bool { return x.GetVirtualDevice().Key == key })
@@ -150,6 +150,8 @@ func (c *checker) add(i int, d *types.VirtualDeviceConfigSpec) types.BaseMethodF
 		if f = c.slot(i, v); f == nil {
 			c.label(v, unitKey(c.have, v), "CD/DVD drive", 1)
 		}
+	case *types.VirtualSerialPort:
+		f = c.serialPort(i, dev)
 	case types.BaseVirtualEthernetCard:
 		if f = c.card(i, dev); f == nil {
 			c.label(v, 4000, "Network adapter", 1)

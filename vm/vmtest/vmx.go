@@ -139,6 +139,8 @@ func renderDevice(kv map[string]string, list object.VirtualDeviceList, d types.B
 			kv[p+".deviceType"], kv[p+".fileName"] = "cdrom-image", "/vmfs/volumes/"+ds+"/"+file
 			kv[p+".startConnected"] = "TRUE"
 		}
+	case *types.VirtualSerialPort:
+		renderSerial(kv, x)
 	case types.BaseVirtualEthernetCard:
 		renderCard(kv, x, *eth)
 		*eth++
@@ -212,7 +214,7 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 	}
 	for _, d := range have.Hardware.Device {
 		switch d.(type) {
-		case *types.VirtualDisk, *types.VirtualCdrom, types.BaseVirtualEthernetCard:
+		case *types.VirtualDisk, *types.VirtualCdrom, *types.VirtualSerialPort, types.BaseVirtualEthernetCard:
 			s.DeviceChange = append(s.DeviceChange, &types.VirtualDeviceConfigSpec{Operation: "remove", Device: d})
 		}
 	}
@@ -240,6 +242,11 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 			add(d)
 		}
 	}
+	for n := range 4 {
+		if d := serialPortOf(cfg, n); d != nil {
+			add(d)
+		}
+	}
 	known := []string{"config.version", "virtualhw.version", "displayname", "memsize", "numvcpus", "guestos", "uuid.bios", "firmware", "annotation", ".encoding"}
 	for k, v := range cfg {
 		if !slices.Contains(known, k) && !strings.Contains(k, ":") && !deviceKey(k) {
@@ -252,7 +259,7 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 func deviceKey(k string) bool {
 	head, tail, _ := strings.Cut(k, ".")
 	switch strings.TrimRight(head, "0123456789") {
-	case "scsi", "sata", "nvme", "ide", "floppy":
+	case "scsi", "sata", "nvme", "ide", "floppy", "serial":
 		return true
 	case "ethernet":
 		return slices.Contains([]string{"present", "address", "addresstype", "networkname", "virtualdev", "generatedaddress", "startconnected", "connectiontype"}, tail)

@@ -48,6 +48,7 @@ type Options struct {
 	Exports map[string]string
 	Known   []*World // hosts that a vCenter can take in
 	Licence string   // its name; default "Evaluation Mode"
+	Version string   // of the product; default vcsim's own, 6.5.0
 }
 
 // A World is one endpoint that is played.
@@ -78,7 +79,9 @@ type World struct {
 	refuse   map[string]*refusal                          // by method
 	cuts     []int64                                      // where transfers of files break
 	shells   []*Shell
-	keys     map[string]bool // of clients' sessions
+	keys     map[string]bool        // of clients' sessions
+	lines    map[string]*SerialPort // of guests that run, by name
+	rules    map[string]bool        // of the firewall, those that are on
 
 	noScreen atomic.Bool // the web server has no /screen
 }
@@ -103,7 +106,7 @@ func New(tb testing.TB, opts Options) *World {
 func Start(opts Options) (*World, error) {
 	opts.defaults()
 	w := &World{opts: opts, User: opts.User, Password: opts.Password, vcenter: opts.VCenter,
-		asks: map[string]*types.VirtualMachineQuestionInfo{}, pending: map[types.ManagedObjectReference]chan string{}, refuse: map[string]*refusal{}, keys: map[string]bool{}}
+		asks: map[string]*types.VirtualMachineQuestionInfo{}, pending: map[types.ManagedObjectReference]chan string{}, refuse: map[string]*refusal{}, keys: map[string]bool{}, rules: map[string]bool{}}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "vmtest"); err != nil {
 		return nil, err
@@ -146,6 +149,10 @@ func (w *World) create() error {
 		m.Host, m.Cluster, m.ClusterHost, m.Portgroup = len(w.opts.Hosts), 0, 0, 0
 		// Clients that know older versions stumble over these.
 		m.ServiceContent.TenantManager, m.ServiceContent.SiteInfoManager, m.ServiceContent.StorageQueryManager = nil, nil, nil
+	}
+	if v := w.opts.Version; v != "" {
+		m.ServiceContent.About.Version = v
+		m.ServiceContent.About.FullName = strings.ReplaceAll(m.ServiceContent.About.FullName, "6.5.0", v)
 	}
 	m.Machine, m.Datastore = 0, 0
 	if err := m.Create(); err != nil {

@@ -129,7 +129,7 @@ func (c *Conn) Reconfigure(ctx context.Context, v vm.VM, ch *vm.Change) error {
 func needsDevices(c *vm.Change) bool {
 	return c.SetBoot || c.EditCDROM != nil || c.AddCDROM != nil ||
 		len(c.AddDisks)+len(c.RemoveDisks)+len(c.GrowDisks)+len(c.AddControllers) > 0 ||
-		len(c.AddNICs)+len(c.EditNICs)+len(c.RemoveNICs) > 0
+		len(c.AddNICs)+len(c.EditNICs)+len(c.RemoveNICs) > 0 || c.AddSerial != nil || len(c.RemoveSerial) > 0
 }
 
 // Remove forgets a guest, or destroys it with its files and all of its disks.

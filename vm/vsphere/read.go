@@ -83,6 +83,8 @@ func (r *reader) device(d types.BaseVirtualDevice) {
 		r.disk(d)
 	case *types.VirtualCdrom:
 		r.cdrom(d)
+	case *types.VirtualSerialPort:
+		r.serial(d)
 	case types.BaseVirtualEthernetCard:
 		r.nic(d)
 	}

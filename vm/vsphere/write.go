@@ -249,7 +249,7 @@ func (w *writer) change(ctx context.Context, c *vm.Change) error {
 	w.scheduler(c.Scheduler)
 	w.extra(c.Extra)
 	w.boot(c)
-	for _, step := range []func(context.Context, *vm.Change) error{w.removals, w.edits, w.additions} {
+	for _, step := range []func(context.Context, *vm.Change) error{w.removals, w.edits, w.additions, w.serials} {
 		if err := step(ctx, c); err != nil {
 			return err
 		}
