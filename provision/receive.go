@@ -106,7 +106,9 @@ func (s *Service) reached(ctx context.Context, n *nodedb.Node, a *Attempt, try i
 		now.Phase, now.Try, now.Reason, now.At, now.Up = phase, try, "", s.Now(), false
 		tx.Put(attemptKey(n.Name), now.attrs())
 		s.setStatus(tx, n.Name, status)
-		if phase == PhaseInstalled {
+		// Who is up was installed, even if that word was lost.
+		at, err := tx.Snapshot().Node(n.Name)
+		if phase == PhaseInstalled || phase == PhaseBooted && err == nil && at.Mode == nodedb.ModeInstall {
 			k := nodedb.Key{Kind: nodedb.KindNode, Name: n.Name}
 			tx.Set(k, "chain.currstate", string(nodedb.ModeBoot))
 			tx.Set(k, "chain.currchain", "")

@@ -21,6 +21,7 @@ var imports = map[string]string{
 	"netboot/httpd":           "netboot",
 	"netboot/dns":             "",
 	"netboot/loader":          "",
+	"netboot/monitor":         "netboot",
 	"netboot/rom":             "netboot",
 	"netboot/netboottest":     "netboot",
 	"templates":               "",

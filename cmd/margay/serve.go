@@ -19,6 +19,7 @@ import (
 	"margay/netboot/dns"
 	"margay/netboot/httpd"
 	"margay/netboot/loader"
+	"margay/netboot/monitor"
 	"margay/netboot/tftp"
 	"margay/nodedb"
 	"margay/provision"
@@ -40,6 +41,7 @@ type settings struct {
 	http       string
 	tftp       string
 	dns        string
+	monitor    string
 	socket     string
 	templates  string
 	verbose    bool
@@ -50,7 +52,7 @@ func (c *cli) serveCommand() *command.Command {
 	var set settings
 	return &command.Command{
 		Name:  "serve",
-		Usage: "[--state dir] [--store url] [--interface if]... [--dhcp on|force|off] [--http :80] [--tftp :69] [--dns :53] [--socket path]",
+		Usage: "[--state dir] [--store url] [--interface if]... [--dhcp on|force|off] [--http :80] [--tftp :69] [--dns :53] [--monitor off] [--socket path]",
 		Short: "run the daemon: DHCP, TFTP, DNS, HTTP and the commands' socket",
 		Long: `Run the daemon: DHCP, TFTP, DNS and HTTP for the nodes, and the socket that
 commands talk to. Everything it keeps is in the state directory.
@@ -82,6 +84,7 @@ func (set *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&set.http, "http", ":80", "address and port for HTTP")
 	f.StringVar(&set.tftp, "tftp", ":69", "address and port for TFTP")
 	f.StringVar(&set.dns, "dns", ":53", "address and port for DNS")
+	f.StringVar(&set.monitor, "monitor", "off", "address and port for the install monitor of xCAT's old postscripts, as :3002")
 	f.StringVar(&set.templates, "templates", "/etc/margay/templates", "directory of the operator's own templates")
 	f.BoolVar(&set.verbose, "verbose", false, "log each step")
 }
@@ -120,6 +123,7 @@ type daemon struct {
 	tftpConn  net.PacketConn
 	httpL     net.Listener
 	dnsConn   *dns.Conn
+	monitorL  net.Listener
 	socketL   net.Listener
 }
 
@@ -174,6 +178,11 @@ func (d *daemon) listen(ctx context.Context) error {
 	if d.http != "off" {
 		if d.httpL, err = net.Listen("tcp4", d.http); err != nil {
 			return portError("HTTP", "tcp", d.http, "--http", err)
+		}
+	}
+	if d.monitor != "off" {
+		if d.monitorL, err = net.Listen("tcp4", d.monitor); err != nil {
+			return portError("the install monitor", "tcp", d.monitor, "--monitor", err)
 		}
 	}
 	if d.dns != "off" {
@@ -267,6 +276,10 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 		g.Go(func() error { return s.Serve(ctx, d.dnsConn) })
 		g.Go(func() error { return d.notifyDNS(ctx, s) })
 	}
+	if d.monitorL != nil {
+		s := &monitor.Server{Handler: d.service, Observer: d.service, Log: d.log}
+		g.Go(func() error { return s.Serve(ctx, d.monitorL) })
+	}
 	if d.httpL != nil {
 		s := &httpd.Server{
 			Opener: d.service, Receiver: d.service, Observer: d.service, Log: d.log,
@@ -338,6 +351,7 @@ func (d *daemon) say(out io.Writer, found map[string][]dhcp.Foreign) {
 		{"tftp", d.tftpConn != nil, func() any { return d.tftpConn.LocalAddr() }},
 		{"http", d.httpL != nil, func() any { return d.httpL.Addr() }},
 		{"dns", d.dnsConn != nil, func() any { return d.dnsConn.Addr() }},
+		{"monitor", d.monitorL != nil, func() any { return d.monitorL.Addr() }},
 		{"socket", true, func() any { return d.socketL.Addr() }},
 	} {
 		if l.on {
@@ -356,7 +370,7 @@ func (d *daemon) close() {
 	if d.probeConn != nil {
 		d.probeConn.Close()
 	}
-	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.socketL} {
+	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.monitorL, d.socketL} {
 		if c != nil {
 			c.Close()
 		}
