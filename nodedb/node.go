@@ -228,9 +228,11 @@ func (n *Node) vmText(column string) *string {
 
 // modeOf returns the mode that a currstate begins with.
 func modeOf(currstate string) Mode {
-	word, _, _ := strings.Cut(currstate, " ")
-	switch m := Mode(word); m {
-	case ModeInstall, ModeNetboot, ModeBoot, ModeOffline:
+	word := currstate
+	if i := strings.IndexAny(word, " ="); i >= 0 {
+		word = word[:i]
+	}
+	if m := Mode(word); m == ModeBoot || m == ModeOffline || m.Loads() {
 		return m
 	}
 	return ModeNone

@@ -39,6 +39,7 @@ type Attempt struct {
 	Mode   nodedb.Mode
 	Phase  Phase
 	Try    int       // the try that reached Phase
+	Step   int       // how often the node's chain moved on
 	Reason string    // why it failed or is held
 	At     time.Time // when it reached Phase
 	Up     bool      // the system was seen to answer
@@ -59,6 +60,7 @@ func attempt(snap *nodedb.Snapshot, node string) *Attempt {
 		Mode:   nodedb.Mode(r.Attrs["attempt.mode"]),
 		Phase:  Phase(r.Attrs["attempt.phase"]),
 		Try:    atoi(r.Attrs["attempt.try"]),
+		Step:   atoi(r.Attrs["attempt.step"]),
 		Reason: r.Attrs["attempt.reason"],
 		At:     at,
 		Up:     r.Attrs["attempt.up"] != "",
@@ -79,6 +81,9 @@ func (a *Attempt) attrs() map[string]string {
 	if a.Try > 0 {
 		m["attempt.try"] = strconv.Itoa(a.Try)
 	}
+	if a.Step > 0 {
+		m["attempt.step"] = strconv.Itoa(a.Step)
+	}
 	if a.Reason != "" {
 		m["attempt.reason"] = a.Reason
 	}
@@ -97,6 +102,10 @@ func (a *Attempt) attrs() map[string]string {
 func (a *Attempt) token(try int, mac net.HardwareAddr) string {
 	return fmt.Sprintf("%s.%d.%s", a.Node, try, hexSum(a.Secret, a.Node+"."+strconv.Itoa(try)+"."+mac.String()))
 }
+
+// stepID names the step that an attempt is at: a machine that says it is done
+// with one says with which.
+func (a *Attempt) stepID() string { return hexSum(a.Secret, "step."+strconv.Itoa(a.Step))[:12] }
 
 // splitToken is the node and try that a token claims to be for.
 func splitToken(token string) (node string, try int, ok bool) {

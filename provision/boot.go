@@ -21,18 +21,43 @@ type target struct {
 	arch    string
 	profile string
 	image   *nodedb.Image
+	arg     string // runcmd's and runimage's
 }
 
 // state is the target in xCAT's words: "install esxi8.0.2-x86_64-base".
 func (t target) state() string {
+	if t.arg != "" {
+		return string(t.mode) + "=" + t.arg
+	}
 	if t.mode != nodedb.ModeInstall && t.mode != nodedb.ModeNetboot {
 		return string(t.mode)
 	}
 	return fmt.Sprintf("%s %s-%s-%s", t.mode, t.os, t.arch, t.profile)
 }
 
+// workTarget is what a node loads that is no operating system of its own.
+func workTarget(n *nodedb.Node, mode nodedb.Mode, arg string) target {
+	t := target{mode: mode, os: n.OS, arch: n.Arch, profile: n.Profile, arg: arg}
+	switch {
+	case mode.Works():
+		t.os = osWork
+	case mode == nodedb.ModeMemtest:
+		t.os = osMemtest
+	default:
+		return t
+	}
+	if t.profile = ""; t.arch == "" || t.arch == "x86" {
+		t.arch = "x86_64"
+	}
+	return t
+}
+
 // current is the target that the table holds for a node.
 func current(snap *nodedb.Snapshot, n *nodedb.Node) target {
+	if n.Mode.Works() || n.Mode == nodedb.ModeMemtest {
+		_, arg, _ := strings.Cut(n.CurrState, "=")
+		return workTarget(n, n.Mode, arg)
+	}
 	t := target{mode: n.Mode, os: n.OS, arch: n.Arch, profile: n.Profile}
 	if img, err := snap.Image(n.ProvMethod); err == nil {
 		t.image = img
@@ -47,12 +72,17 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 		return nil, nil, err
 	}
 	tree, err := s.tree(snap, t.os, t.arch)
-	if err != nil && !s.hasImage(snap, t) {
+	switch {
+	case err != nil && t.os == osWork:
+		return nil, nil, fmt.Errorf("there is no small system for work on %s machines; make it with mknb %s: %w", t.arch, t.arch, nodedb.ErrInvalid)
+	case err != nil && t.os == osMemtest:
+		return nil, nil, fmt.Errorf("there is no memtest86+ for %s machines; install Debian's package memtest86+, then run mknb %s --memtest: %w", t.arch, t.arch, nodedb.ErrInvalid)
+	case err != nil && !s.hasImage(snap, t):
 		return nil, nil, err
 	}
 	b := &Boot{
 		Snap: snap, Node: n, Image: t.image, Mode: t.mode,
-		OS: t.os, Arch: t.arch, Profile: t.profile,
+		OS: t.os, Arch: t.arch, Profile: t.profile, Arg: t.arg,
 		Server: server, Base: s.base(server),
 		Tree: tree, TreePath: "install/" + t.os + "/" + t.arch,
 		Install: os.DirFS(s.InstallDir(snap)),
@@ -88,6 +118,7 @@ func (s *Service) hasImage(snap *nodedb.Snapshot, t target) bool {
 func (s *Service) withTry(b *Boot, a *Attempt, try int, m netboot.Machine) {
 	if a != nil && try > 0 {
 		b.Token = a.token(try, b.MAC)
+		b.Step = a.stepID()
 	}
 	b.Firmware = s.journal.firmware(b.Node.Name)
 	b.HTTPBoot = s.journal.httpBoot(b.Node.Name)

@@ -187,7 +187,7 @@ func (s *Service) checkNodes(snap *nodedb.Snapshot) []Check {
 	var out []Check
 	ready := 0
 	for _, n := range snap.Nodes() {
-		if n.Mode != nodedb.ModeInstall && n.Mode != nodedb.ModeNetboot {
+		if !n.Mode.Loads() {
 			continue
 		}
 		a := attempt(snap, n.Name)

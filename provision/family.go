@@ -48,7 +48,8 @@ type Boot struct {
 	Snap    *nodedb.Snapshot
 	Node    *nodedb.Node
 	Image   *nodedb.Image // nil where nodeset was told os, arch and profile
-	Mode    nodedb.Mode   // install or netboot
+	Mode    nodedb.Mode   // install or netboot, or one that works or tests
+	Arg     string        // what runcmd and runimage are to run
 	OS      string
 	Arch    string
 	Profile string
@@ -65,6 +66,7 @@ type Boot struct {
 	MediumURL string
 
 	Token string // of the attempt; "" renders the word TOKEN
+	Step  string // id of the step that it is at, for work
 
 	Firmware netboot.Firmware // of the machine that asks; unknown renders for BIOS
 	HTTPBoot bool

@@ -17,7 +17,8 @@ type ImageBuild struct {
 	Root    string // a root that is there already; empty: make one
 	Mirror  string // address of the distribution's packages; empty: the image's pkgdir
 	Say     func(format string, args ...any)
-	Install string // the install directory
+	Install string   // the install directory
+	With    []string // programs for a system for work, beside busybox
 }
 
 // An Imager is a family that makes diskless images.
@@ -50,12 +51,16 @@ func (s *Service) Genimage(ctx context.Context, name string, b ImageBuild) error
 		return fmt.Errorf("osimage %s: %s needs no image; nodeset takes its install tree: %w", name, img.OS, nodedb.ErrInvalid)
 	}
 	b.Image, b.Install = img, s.InstallDir(snap)
-	return s.imageBeside(ctx, imager, b)
+	dir := filepath.Join(b.Install, "netboot", img.OS, img.Arch, img.Profile)
+	return s.imageBeside(dir, func(tmp string) error {
+		b.Dir = tmp
+		return imager.Genimage(ctx, &b)
+	})
 }
 
-// imageBeside has the image made in a directory of its own.
-func (s *Service) imageBeside(ctx context.Context, imager Imager, b ImageBuild) error {
-	dir := filepath.Join(b.Install, "netboot", b.Image.OS, b.Image.Arch, b.Image.Profile)
+// imageBeside has an image made in a directory of its own, which then takes
+// the place of dir.
+func (s *Service) imageBeside(dir string, make func(tmp string) error) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
@@ -65,8 +70,7 @@ func (s *Service) imageBeside(ctx context.Context, imager Imager, b ImageBuild) 
 		return err
 	}
 	defer s.cleanImage(tmp)
-	b.Dir = tmp
-	if err := imager.Genimage(ctx, &b); err != nil {
+	if err := make(tmp); err != nil {
 		return err
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
@@ -81,7 +85,8 @@ const partialImage = ".genimage-"
 // cleanImages removes what killed genimage runs left.
 func (s *Service) cleanImages(install string) {
 	old, _ := filepath.Glob(filepath.Join(install, "netboot", "*", "*", partialImage+"*"))
-	for _, dir := range old {
+	work, _ := filepath.Glob(filepath.Join(install, osWork, partialImage+"*"))
+	for _, dir := range append(old, work...) {
 		s.Log.Warn("removing a half made image", "dir", dir)
 		s.cleanImage(dir)
 	}

@@ -350,7 +350,7 @@ func (j *journal) stalls() {
 	now := j.now()
 	for node, t := range j.tracks {
 		tl := t.current()
-		if tl == nil || tl.Over || tl.Last() == nil || tl.Mode != nodedb.ModeInstall && tl.Mode != nodedb.ModeNetboot {
+		if tl == nil || tl.Over || tl.Last() == nil || !tl.Mode.Loads() {
 			continue
 		}
 		limit, ok := tl.patience()

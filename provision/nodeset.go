@@ -15,12 +15,29 @@ import (
 // An Action is what nodeset was told, parsed.
 type Action struct {
 	Mode   nodedb.Mode
-	Image  string // osimage=NAME; "-" for osimage alone
-	Target string // install=TARGET, netboot=TARGET
+	Image  string   // osimage=NAME; "-" for osimage alone
+	Target string   // install=TARGET, netboot=TARGET
+	Arg    string   // runcmd=COMMAND, runimage=URL
+	Next   []string // what comes after it, in nodeset's words
 }
 
-// ParseAction reads nodeset's one word.
+// ParseAction reads nodeset's one word: a step, or several with commas between.
 func ParseAction(word string) (Action, error) {
+	words := steps(word)
+	if len(words) == 0 {
+		return Action{}, fmt.Errorf("Invalid argument: '%s'", word)
+	}
+	for _, w := range words[1:] {
+		if _, err := parseStep(w); err != nil {
+			return Action{}, err
+		}
+	}
+	act, err := parseStep(words[0])
+	act.Next = words[1:]
+	return act, err
+}
+
+func parseStep(word string) (Action, error) {
 	name, value, has := strings.Cut(word, "=")
 	value = strings.TrimSuffix(value, ":reboot4deploy")
 	switch name {
@@ -41,7 +58,11 @@ func ParseAction(word string) (Action, error) {
 			return Action{}, fmt.Errorf("OS image name must be specified in nodetype.provmethod")
 		}
 		return Action{Image: value}, nil
-	case "boot", "offline":
+	case "runcmd", "runimage":
+		if value = strings.TrimSpace(value); value != "" {
+			return Action{Mode: nodedb.Mode(name), Arg: value}, nil
+		}
+	case "boot", "offline", "shell", "standby", "reboot", "shutdown", "memtest":
 		if !has {
 			return Action{Mode: nodedb.Mode(name)}, nil
 		}
@@ -90,34 +111,22 @@ func (s *Service) setOne(tx *nodedb.Tx, snap *nodedb.Snapshot, name string, act 
 	if err != nil {
 		return t, err
 	}
-	k := nodedb.Key{Kind: nodedb.KindNode, Name: name}
-	if t.mode != nodedb.ModeInstall && t.mode != nodedb.ModeNetboot {
-		tx.Delete(attemptKey(name))
-		tx.Set(k, "chain.currstate", string(t.mode))
-		tx.Set(k, "chain.currchain", "")
-		return t, nil
-	}
-	if err := s.rehearse(snap, n, t); err != nil {
-		return t, err
-	}
-	// Group values stay the group's: only what differs is the node's own.
-	for col, v := range map[string]string{"nodetype.os": t.os, "nodetype.arch": t.arch, "nodetype.profile": t.profile, "nodetype.provmethod": provmethod} {
-		if n.Attr(col) != v {
-			tx.Set(k, col, v)
+	if t.mode.Loads() {
+		if err := s.rehearse(snap, n, t); err != nil {
+			return t, err
 		}
 	}
-	tx.Set(k, "chain.currstate", t.state())
-	tx.Set(k, "chain.currchain", chainAfter(t.mode))
+	if err := s.rehearseChain(snap, n, act.Next); err != nil {
+		return t, err
+	}
+	s.put(tx, n, t, provmethod, act.Next)
+	if !t.mode.Loads() && len(act.Next) == 0 {
+		tx.Delete(attemptKey(name))
+		return t, nil
+	}
 	a := Attempt{Node: name, Secret: rand.Text(), Mode: t.mode, Phase: PhaseArmed}
 	tx.Put(attemptKey(name), a.attrs())
 	return t, nil
-}
-
-func chainAfter(mode nodedb.Mode) string {
-	if mode == nodedb.ModeInstall {
-		return string(nodedb.ModeBoot)
-	}
-	return ""
 }
 
 // resolve is the target that an action means for a node, and its provmethod.
@@ -127,7 +136,7 @@ func resolve(snap *nodedb.Snapshot, n *nodedb.Node, act Action) (target, string,
 	}
 	t := target{mode: act.Mode, os: n.OS, arch: n.Arch, profile: n.Profile}
 	if act.Mode != nodedb.ModeInstall && act.Mode != nodedb.ModeNetboot {
-		return t, n.ProvMethod, nil
+		return workTarget(n, act.Mode, act.Arg), n.ProvMethod, nil
 	}
 	if act.Target != "" {
 		if p := strings.SplitN(act.Target, "-", 3); len(p) == 3 {

@@ -159,10 +159,14 @@ func fileStep(n *nodedb.Node, name string, e netboot.Event) (StepName, string) {
 	switch {
 	case base == "script" && n.Mode == nodedb.ModeBoot, base == "exit.efi":
 		return StepLocalBoot, "told to boot from its disk"
+	case base == grubMenu:
+		return StepScript, "has its grub.cfg"
 	case e.Proto == "tftp":
 		return StepLoader, fmt.Sprintf("%s by TFTP, %d bytes", base, e.Bytes)
 	case base == "script":
 		return StepScript, "has its iPXE script"
+	case strings.HasPrefix(base, "grub") && strings.HasSuffix(base, ".efi"):
+		return StepBootLoader, base + ", the distribution's own GRUB"
 	case base == "mboot.c32", strings.HasPrefix(base, "boot") && strings.HasSuffix(base, ".efi"), base == "mboot.efi":
 		return StepBootLoader, base + ", the medium's own boot loader"
 	case base == "boot.cfg":

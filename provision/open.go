@@ -20,6 +20,8 @@ import (
 //
 //	boot/<node>/<file>   made for that node, and sent to its address only
 //	install/<os>/<arch>/ an install tree; names are matched without case
+//	.../grub.cfg*        the menu of the node that asks: GRUB looks for it where it
+//	                     was built to
 //	xcat/xnba.kpxe, ...  boot loaders; nothing in them is secret
 func (s *Service) Open(ctx context.Context, m netboot.Machine, name string) (*netboot.File, error) {
 	name, query, _ := strings.Cut(name, "?")
@@ -27,6 +29,8 @@ func (s *Service) Open(ctx context.Context, m netboot.Machine, name string) (*ne
 	first, rest, _ := strings.Cut(name, "/")
 	snap := s.DB.Snapshot()
 	switch {
+	case asksMenu(name):
+		return s.openBoot(snap, m, s.nodeAt(snap, m)+"/"+grubMenu, query)
 	case first == "boot":
 		return s.openBoot(snap, m, rest, query)
 	case first == "discover":
@@ -42,6 +46,16 @@ func (s *Service) Open(ctx context.Context, m netboot.Machine, name string) (*ne
 		return s.openBoot(snap, m, node+"/script", query)
 	}
 	return s.openLoader(snap, m, name)
+}
+
+// asksMenu says whether a name is one under which GRUBs look for their menu,
+// other than a node's own address for it.
+func asksMenu(name string) bool {
+	dir, base := path.Split(name)
+	if path.Dir(path.Clean(dir)) == "boot" && base == grubMenu {
+		return false
+	}
+	return strings.HasPrefix(base, grubMenu)
 }
 
 // openLoader looks where the operator may have put a loader of his own, then
@@ -232,7 +246,10 @@ func (s *Service) make(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine,
 	if file == "exit.efi" {
 		return exitEFI(), nil, nil
 	}
-	if n.Mode == nodedb.ModeInstall || n.Mode == nodedb.ModeNetboot {
+	if file == destinyName && !n.Mode.Works() {
+		return []byte("id=leave\nstep=leave\n"), nil, nil // its work is done: it boots again
+	}
+	if n.Mode.Loads() {
 		return s.makeInstall(snap, n, m, file, query)
 	}
 	if file != "script" {
@@ -286,10 +303,22 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 	return text, nil, nil
 }
 
+// destinyName is the file in which a machine that works reads what it is to do.
+const destinyName = "destiny"
+
+// grubMenu is what GRUB reads in place of a script.
+const grubMenu = "grub.cfg"
+
 // namesModules says whether a file is the one from which the machine learns
 // what to load next: boot.cfg, or the script where there is none.
 func namesModules(b *Boot, f Family, name string) bool {
-	return name == "boot.cfg" || name == "script" && !slices.Contains(f.Files(b), "boot.cfg")
+	return name == "boot.cfg" || name == grubMenu || name == "script" && !slices.Contains(f.Files(b), "boot.cfg")
+}
+
+// A companion is a family whose loader asks for others beside itself.
+type companion interface {
+	// Companion is such a program's path in the install tree; "" if none.
+	Companion(b *Boot, file string) string
 }
 
 // treeFile is the path in the install tree of a boot program that firmware
@@ -300,10 +329,13 @@ func treeFile(f Family, b *Boot, file string) string {
 		return ""
 	}
 	switch strings.ToLower(file) {
-	case "bootx64.efi", "bootaa64.efi", "mboot.efi":
+	case "bootx64.efi", "bootaa64.efi", "shimx64.efi", "shimaa64.efi", "mboot.efi":
 		return loader
 	case "crypto64.efi":
 		return path.Join(path.Dir(loader), "crypto64.efi")
+	}
+	if c, ok := f.(companion); ok {
+		return c.Companion(b, file)
 	}
 	return ""
 }
@@ -324,7 +356,7 @@ func (s *Service) generated(b *Boot, f Family, a *Attempt, m netboot.Machine, fi
 		if name != file {
 			continue
 		}
-		if name == "script" || name == "boot.cfg" || s.dry(m) {
+		if name == "script" || name == "boot.cfg" || name == grubMenu || name == destinyName || s.dry(m) {
 			return name, nil
 		}
 		return name, s.secretFits(b, f, a, m, name, query)

@@ -207,6 +207,8 @@ func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Mach
 		return bootfile{base + "/boot/" + n.Name + "/bootx64.efi", "UEFI HTTP boot, the medium's own loader"}
 	case m.Firmware == netboot.UEFI64 && !m.Loader && n.Netboot == netbootOwn && n.Mode != nodedb.ModeBoot:
 		return bootfile{"boot/" + n.Name + "/mboot.efi", "UEFI by TFTP, the medium's own loader"}
+	case m.Firmware == netboot.UEFI64 && !m.Loader && n.Netboot == netbootGrub && n.Mode == nodedb.ModeInstall:
+		return bootfile{"boot/" + n.Name + "/shimx64.efi", "UEFI by TFTP, the medium's own shim"}
 	case m.Loader && (loaderServes(m, n) || m.HTTP && s.startsKernel(snap, n)):
 		return bootfile{base + "/boot/" + n.Name + "/script", "iPXE asks"}
 	case m.Firmware == netboot.BIOS:
@@ -226,6 +228,9 @@ func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Mach
 // netbootOwn in noderes.netboot sends UEFI machines the medium's own loader by
 // TFTP, without iPXE: it keeps Secure Boot where the firmware has no HTTP boot.
 const netbootOwn = "mboot"
+
+// netbootGrub sends them the distribution's shim and GRUB, likewise.
+const netbootGrub = "grub2"
 
 // loaderServes says whether the iPXE that asks can do what the node needs.
 // Under BIOS the media's mboot.c32 wants COMBOOT, which a card's own iPXE

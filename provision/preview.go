@@ -36,10 +36,13 @@ func (s *Service) preview(snap *nodedb.Snapshot, name string, act Action) (state
 	if err != nil {
 		return "", "", err
 	}
-	if t.mode == nodedb.ModeInstall || t.mode == nodedb.ModeNetboot {
+	if t.mode.Loads() {
 		if err := s.rehearse(snap, n, t); err != nil {
 			return "", "", err
 		}
+	}
+	if err := s.rehearseChain(snap, n, act.Next); err != nil {
+		return "", "", err
 	}
 	before := s.filesFor(snap, n, current(snap, n))
 	after := s.filesFor(snap, n, t)
@@ -57,7 +60,7 @@ func (s *Service) filesFor(snap *nodedb.Snapshot, n *nodedb.Node, t target) map[
 		out[n.Name+"/script"] = exitScript(t.state(), "")
 		return out
 	}
-	if t.mode != nodedb.ModeInstall && t.mode != nodedb.ModeNetboot {
+	if !t.mode.Loads() {
 		return out
 	}
 	b, f, err := s.boot(snap, n, t, s.facing(snap, n, netip.Addr{}))

@@ -15,9 +15,9 @@ import (
 const maxReport = 4 << 10
 
 // Receive takes a machine's word: callback/<token>/<step>. Steps are
-// installing, report (text for the timeline), installed, booted, failed, and state, with the
-// configuration of a stateless host. A
-// step is in the table before Receive returns nil; said twice it is harmless.
+// installing, report (text for the timeline), installed, booted, failed, those
+// of work (working, next, undone) and state, with the configuration of a
+// stateless host. A step is in the table before Receive returns nil; said twice it is harmless.
 func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, body io.Reader) error {
 	name, _, _ = strings.Cut(name, "?")
 	rest, ok := strings.CutPrefix(name, "callback/")
@@ -26,15 +26,18 @@ func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, b
 		return netboot.ErrNotFound
 	}
 	snap := s.DB.Snapshot()
-	n, a, err := s.caller(snap, m, token)
+	n, a, err := s.caller(snap, m, token, step)
 	if err != nil {
 		return err
 	}
 	if s.dry(m) {
 		return nil
 	}
-	if step == "state" {
+	switch step {
+	case "state":
 		return s.saveState(n, body)
+	case "working", "next", "undone":
+		return s.work(ctx, n, a, step, body)
 	}
 	text, _ := io.ReadAll(io.LimitReader(body, maxReport))
 	_, try, _ := splitToken(token)
@@ -60,7 +63,7 @@ func (s *Service) Receive(ctx context.Context, m netboot.Machine, name string, b
 
 // caller is the node that a token names, if the token is good and the machine
 // asks from an address of that node.
-func (s *Service) caller(snap *nodedb.Snapshot, m netboot.Machine, token string) (*nodedb.Node, *Attempt, error) {
+func (s *Service) caller(snap *nodedb.Snapshot, m netboot.Machine, token, step string) (*nodedb.Node, *Attempt, error) {
 	name, try, ok := splitToken(token)
 	if !ok {
 		return nil, nil, alarm("", "callback: the token is not one of ours")
@@ -76,7 +79,9 @@ func (s *Service) caller(snap *nodedb.Snapshot, m netboot.Machine, token string)
 	if !s.plays(m, name) && !s.mayReport(snap, n, m.Addr) {
 		return nil, nil, alarm(name, "callback: node %s reports from %s, which is not its address", name, m.Addr)
 	}
-	if now := s.journal.try(name); try < now {
+	// A system that was installed before its chain went on boots after that.
+	late := step == "booted" && a.Phase == PhaseInstalled && try == a.Try
+	if now := s.journal.try(name); try < now && !late {
 		return nil, nil, &netboot.Refusal{Node: name, Reason: fmt.Sprintf("callback: the token is of boot %d, and boot %d is running", try, now)}
 	}
 	return n, a, nil
@@ -96,32 +101,51 @@ func (s *Service) mayReport(snap *nodedb.Snapshot, n *nodedb.Node, addr netip.Ad
 // go forward; an earlier one, or the same again, changes nothing.
 func (s *Service) reached(ctx context.Context, n *nodedb.Node, a *Attempt, try int, phase Phase, status nodedb.Status, text string) error {
 	changed := false
+	var bad error
 	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {
-		changed = false
+		changed, bad = false, nil
 		now := attempt(tx.Snapshot(), n.Name)
 		if now == nil || now.Secret != a.Secret || try < now.Try || try == now.Try && order[phase] <= order[now.Phase] {
 			return nil
 		}
 		changed = true
 		now.Phase, now.Try, now.Reason, now.At, now.Up = phase, try, "", s.Now(), false
-		tx.Put(attemptKey(n.Name), now.attrs())
 		s.setStatus(tx, n.Name, status)
 		// Who is up was installed, even if that word was lost.
 		at, err := tx.Snapshot().Node(n.Name)
 		if phase == PhaseInstalled || phase == PhaseBooted && err == nil && at.Mode == nodedb.ModeInstall {
-			k := nodedb.Key{Kind: nodedb.KindNode, Name: n.Name}
-			tx.Set(k, "chain.currstate", string(nodedb.ModeBoot))
-			tx.Set(k, "chain.currchain", "")
+			bad = s.afterInstall(tx, n.Name, now)
 		}
+		tx.Put(attemptKey(n.Name), now.attrs())
 		return nil
 	})
 	if err != nil || !changed {
 		return err
 	}
+	if bad != nil {
+		defer s.journal.step(n.Name, nodedb.ModeBoot, StepReport, "its chain ends here: "+bad.Error())
+	}
 	s.journal.step(n.Name, a.Mode, stepOf[phase], text)
 	if phase == PhaseInstalled || phase == PhaseBooted {
 		s.journal.good(n.Name)
 		s.expectArrival(n.Name, n.OS, a.Secret)
+	}
+	return nil
+}
+
+// afterInstall takes the next step of an installed node's chain, which is to
+// boot from its disk unless it says otherwise.
+func (s *Service) afterInstall(tx *nodedb.Tx, node string, a *Attempt) error {
+	n, err := tx.Snapshot().Node(node)
+	if err != nil {
+		return err
+	}
+	word, err := s.advance(tx, n, a)
+	if err != nil || n.Attr("chain.currchain") == "" {
+		s.put(tx, n, target{mode: nodedb.ModeBoot}, "", []string{string(nodedb.ModeBoot)})
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", word, err)
 	}
 	return nil
 }

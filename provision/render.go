@@ -35,7 +35,7 @@ func ParseFirmware(name string) (fw netboot.Firmware, http bool, err error) {
 // reveal the token stays hidden, and so do hashes and private keys; an archive
 // is shown file by file.
 func (s *Service) Render(snap *nodedb.Snapshot, n *nodedb.Node, file, firmware string, reveal bool) ([]byte, error) {
-	if n.Mode != nodedb.ModeInstall && n.Mode != nodedb.ModeNetboot {
+	if !n.Mode.Loads() {
 		if file == "script" {
 			return exitScript(n.CurrState, ""), nil
 		}
@@ -93,14 +93,14 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 		if first.File != "" {
 			text = first.File + " (" + first.Why + ")"
 		}
-		own := strings.HasSuffix(first.File, "mboot.efi")
+		own := strings.HasSuffix(first.File, "mboot.efi") || strings.HasSuffix(first.File, "shimx64.efi")
 		if first.File != "" && !fw.http && !own {
 			m.Loader, m.COMBOOT, m.HTTP = true, true, true
 			second := s.bootfile(snap, n, m, netip.Addr{})
 			text += " -> " + second.File + " -> " + s.chainEnd(snap, n, fw.firmware)
 		}
-		if fw.http && first.File != "" && s.startsKernel(snap, n) {
-			text += " -> iPXE, as its UEFI loaders take no menu of a node's own; Secure Boot must be off: iPXE is not signed"
+		if (fw.http || own) && first.File != "" && s.startsKernel(snap, n) {
+			text += s.signedEnd(snap, n, fw.firmware)
 		} else if (fw.http || own) && first.File != "" {
 			text += "; Secure Boot can stay on: nothing of ours runs before the system"
 		} else if fw.firmware == netboot.UEFI64 && first.File != "" {
@@ -111,6 +111,30 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 	return out
 }
 
+// A signer is a family whose systems may be started by signed loaders.
+type signer interface {
+	// SecureBoot says why Secure Boot has to be off; nil if it can stay on.
+	SecureBoot(b *Boot) error
+}
+
+// signedEnd is how a boot goes on whose firmware loads without iPXE, if it can.
+func (s *Service) signedEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Firmware) string {
+	b, f, err := s.boot(snap, n, current(snap, n), s.facing(snap, n, netip.Addr{}))
+	if err != nil {
+		return " -> " + err.Error()
+	}
+	b.Firmware = fw
+	end := " -> " + s.chainEnd(snap, n, fw)
+	if loader, err := f.Loader(b); err == nil {
+		text := ", " + loader + " -> GRUB, grub.cfg" + end
+		if err := f.(signer).SecureBoot(b); err != nil {
+			return text + "; Secure Boot must be off: " + err.Error()
+		}
+		return text + "; Secure Boot can stay on: shim, GRUB and kernel are signed"
+	}
+	return " -> iPXE" + end + "; Secure Boot must be off: iPXE is not signed, and the tree has no signed shim and GRUB for the network"
+}
+
 // A kernelStarter is a family whose kernel iPXE starts by itself.
 type kernelStarter interface {
 	Kernel(b *Boot) (string, error)
@@ -118,10 +142,10 @@ type kernelStarter interface {
 
 // startsKernel says whether the node's system is started by iPXE itself.
 func (s *Service) startsKernel(snap *nodedb.Snapshot, n *nodedb.Node) bool {
-	if n.Mode != nodedb.ModeInstall && n.Mode != nodedb.ModeNetboot {
+	if !n.Mode.Loads() {
 		return false
 	}
-	f, err := s.family(n.OS)
+	f, err := s.family(current(snap, n).os)
 	_, ok := f.(kernelStarter)
 	return err == nil && ok
 }

@@ -49,6 +49,8 @@ const (
 	StepRefused    StepName = "refused"
 	StepFailed     StepName = "failed"
 	StepHeld       StepName = "held"
+	StepWorking    StepName = "working"
+	StepDone       StepName = "done"
 )
 
 // stallAfter is how long nothing may be heard after a step before the node

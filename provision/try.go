@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"margay/netboot"
@@ -38,7 +39,7 @@ func (s *Service) try(node string, a *Attempt, file string, m netboot.Machine) (
 // isBootProgram says whether file is what UEFI HTTP boot begins with.
 func isBootProgram(file string) bool {
 	file = strings.ToLower(file)
-	return file == "bootx64.efi" || file == "bootaa64.efi" || file == "mboot.efi"
+	return slices.Contains([]string{"bootx64.efi", "bootaa64.efi", "shimx64.efi", "shimaa64.efi", "mboot.efi"}, file)
 }
 
 // hold stops a node from trying again until nodeset is run for it.
@@ -129,7 +130,7 @@ func (s *Service) expectModules(b *Boot, f Family) {
 // isLoader says whether a file of the tree is a boot program or a part of one.
 func isLoader(name string) bool {
 	name = strings.ToLower(name)
-	return strings.HasSuffix(name, ".efi") || strings.HasSuffix(name, ".c32")
+	return strings.HasSuffix(name, ".efi") && !strings.HasPrefix(name, osMemtest) || strings.HasSuffix(name, ".c32")
 }
 
 // setStatus writes nodelist.status and its time, in xCAT's format.

@@ -71,7 +71,7 @@ func (s *Session) imageDoubts(snap *nodedb.Snapshot) (list []nodedb.Doubt) {
 // attemptDoubts are about nodes that another program set to install.
 func attemptDoubts(snap *nodedb.Snapshot, nodes []*nodedb.Node) (list []nodedb.Doubt) {
 	for _, n := range nodes {
-		if (n.Mode == nodedb.ModeInstall || n.Mode == nodedb.ModeNetboot) && !provision.HasAttempt(snap, n.Name) {
+		if n.Mode.Loads() && !provision.HasAttempt(snap, n.Name) {
 			list = append(list, nodedb.Doubt{Node: n.Name, Attr: "currstate", Wrong: true,
 				Text: "currstate is \"" + n.CurrState + "\", and no nodeset of this server made it ready: run nodeset, or it will not boot"})
 		}

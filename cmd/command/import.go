@@ -300,7 +300,7 @@ func (im *importer) look(snap *nodedb.Snapshot) {
 	pending := 0
 	loaders := map[string]int{}
 	for _, n := range snap.Nodes() {
-		if (n.Mode == nodedb.ModeInstall || n.Mode == nodedb.ModeNetboot) && !provision.HasAttempt(snap, n.Name) {
+		if n.Mode.Loads() && !provision.HasAttempt(snap, n.Name) {
 			pending++
 		}
 		switch n.Netboot {

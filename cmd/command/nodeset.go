@@ -11,7 +11,7 @@ import (
 
 var nodesetCmd = &Command{
 	Name:  "nodeset",
-	Usage: "noderange install[=os-arch-profile]|netboot[=os-arch-profile]|osimage[=image]|boot|offline|stat",
+	Usage: "noderange step[,step...]|next|stat",
 	Short: "set what nodes do when they boot next",
 	Long: `Set what nodes do when they boot next from the network.
 
@@ -19,7 +19,19 @@ var nodesetCmd = &Command{
   osimage[=image]      an osimage; without a name the one in provmethod
   boot                 boot from the disk
   offline              nothing
+  shell                a shell on the console, in the small system of mknb
+  runcmd=command       run a postscript, a program of the small system, or what
+                       an http:// address has; with arguments
+  runimage=url         fetch an archive (.tgz) and run the runme.sh in it
+  standby              wait in the small system for another word
+  reboot, shutdown     boot again, or switch off
+  memtest              test the memory with memtest86+
+  next                 the next step of the chain
   stat                 say what is set
+
+Several steps with commas between are a chain: the first is done now, the others
+stand in chain.currchain, and each is begun when the machine says that the one
+before is done. After the last of them comes chain.chain, or standby.
 
 Every file that the boot will ask for is made first: a node for which one
 cannot be made is left as it was, and the reason is its error.`,
@@ -35,7 +47,7 @@ cannot be made is left as it was, and the reason is its error.`,
 		if len(args) == 0 {
 			return s.completeRange(word)
 		}
-		words := []string{"install", "netboot", "osimage", "boot", "offline", "stat"}
+		words := []string{"install", "netboot", "osimage", "boot", "offline", "shell", "runcmd=", "runimage=", "standby", "reboot", "shutdown", "memtest", "next", "enact", "stat"}
 		for _, r := range s.DB.Snapshot().Records(nodedb.KindImage) {
 			words = append(words, "osimage="+r.Name)
 		}
@@ -51,13 +63,17 @@ func nodeset(ctx context.Context, s *Session, args []string) error {
 		return err
 	}
 	if len(words) != 1 {
-		return Usagef("one of install, netboot, osimage=IMAGE, boot, offline, stat is wanted after the noderange")
+		return Usagef("one of install, netboot, osimage=IMAGE, boot, offline, shell, runcmd=COMMAND, runimage=URL, standby, reboot, shutdown, memtest, next, stat is wanted after the noderange")
 	}
-	if words[0] == "stat" {
+	if words[0] == "stat" || words[0] == "enact" { // what is set is what machines get: there is nothing to enact
 		for _, n := range nodes {
 			s.Node(n.Name, "%s", stateWords(n))
 		}
 		return nil
+	}
+	if words[0] == "next" {
+		results, err := s.Service.Next(ctx, names(nodes))
+		return s.states(results, err)
 	}
 	act, err := provision.ParseAction(words[0])
 	if err != nil {
@@ -72,6 +88,11 @@ func nodeset(ctx context.Context, s *Session, args []string) error {
 		}
 	}
 	results, err := s.Service.Nodeset(ctx, names(nodes), act)
+	return s.states(results, err)
+}
+
+// states prints what became of nodes.
+func (s *Session) states(results []provision.Result, err error) error {
 	if err != nil {
 		return err
 	}

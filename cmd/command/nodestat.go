@@ -156,7 +156,7 @@ func (st nodeStat) text() string {
 		return strings.Join(st.apps, ",")
 	case !st.alive:
 		return "noping"
-	case st.node.Mode == nodedb.ModeInstall || st.node.Mode == nodedb.ModeNetboot:
+	case st.node.Mode.Loads():
 		return st.node.CurrState
 	}
 	return "ping"

@@ -199,7 +199,7 @@ func (d *daemon) wire() {
 	d.service = provision.NewService(provision.Config{
 		DB:       d.db,
 		State:    d.state,
-		Families: []provision.Family{esxi.New(d.sets), linux.New(d.sets)},
+		Families: []provision.Family{esxi.New(d.sets), linux.New(d.sets), linux.NewWork(d.sets)},
 		Loaders:  loader.FS(),
 		Medium:   openMedium,
 		Spool:    &fetch.Fetcher{Dir: filepath.Join(d.state, "fetch")},

@@ -41,10 +41,12 @@ func (f *Family) Genimage(ctx context.Context, b *provision.ImageBuild) error {
 // A maker makes one image.
 type maker struct {
 	*provision.ImageBuild
-	family *Family
-	node   *node
-	root   string
-	kernel string // its version
+	family   *Family
+	node     *node
+	root     string
+	kernel   string // its version
+	initrd   initrdPlan
+	programs []string // what is in the initial RAM disk to run
 }
 
 func (m *maker) make(ctx context.Context) error {
@@ -59,6 +61,7 @@ func (m *maker) make(ctx context.Context) error {
 		}
 		defer os.RemoveAll(m.root)
 	}
+	m.initrd = initrdPlan{name: imageInitrd, init: "linux/diskless-init.sh", drivers: driverDirs}
 	for _, step := range []func(context.Context) error{m.postinstall, m.exclude, m.findKernel, m.writeInitrd, m.squash} {
 		if err := step(ctx); err != nil {
 			return err

@@ -19,8 +19,16 @@ type InitrdData struct {
 	Kernel string // the kernel's version
 }
 
+// An initrdPlan is what one initial RAM disk has of its own.
+type initrdPlan struct {
+	name    string   // of the file
+	init    string   // the template of its first program
+	drivers []string // directories of drivers
+	with    []string // programs beside busybox
+}
+
 // writeInitrd makes the initial RAM disk: busybox, the network's and the
-// root's drivers, and a script that fetches the root.
+// root's drivers, and the script that runs first.
 func (m *maker) writeInitrd(ctx context.Context) (err error) {
 	stage := filepath.Join(m.root, ".margay-initrd")
 	if m.Root != "" {
@@ -33,7 +41,7 @@ func (m *maker) writeInitrd(ctx context.Context) (err error) {
 	if err := m.stage(ctx, stage); err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(m.Dir, imageInitrd))
+	f, err := os.Create(filepath.Join(m.Dir, m.initrd.name))
 	if err != nil {
 		return err
 	}
@@ -54,10 +62,10 @@ func (m *maker) stage(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	if err := m.busybox(dir); err != nil {
+	if err := m.copyPrograms(ctx, dir); err != nil {
 		return err
 	}
-	for name, file := range map[string]string{"init": "linux/diskless-init.sh", "bin/lease": "linux/diskless-lease.sh"} {
+	for name, file := range map[string]string{"init": m.initrd.init, "bin/lease": "linux/diskless-lease.sh"} {
 		t, err := m.family.templates.Find(file)
 		if err != nil {
 			return err
@@ -71,19 +79,6 @@ func (m *maker) stage(ctx context.Context, dir string) error {
 		}
 	}
 	return m.drivers(ctx, dir)
-}
-
-// busybox is the root's own, which must need no library.
-func (m *maker) busybox(dir string) error {
-	for _, name := range []string{"bin/busybox", "usr/bin/busybox", "sbin/busybox", "usr/sbin/busybox", "bin/busybox-static"} {
-		if fi, err := os.Stat(filepath.Join(m.root, name)); err == nil && fi.Mode().IsRegular() {
-			if err := copyFile(filepath.Join(dir, "bin/busybox"), filepath.Join(m.root, name)); err != nil {
-				return err
-			}
-			return os.Chmod(filepath.Join(dir, "bin/busybox"), 0o755)
-		}
-	}
-	return fmt.Errorf("no busybox in the root; install busybox-static in it: %w", nodedb.ErrNotFound)
 }
 
 // driverDirs are where the drivers lie that a root over the network may need.
@@ -107,7 +102,7 @@ func (m *maker) drivers(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	for _, sub := range driverDirs {
+	for _, sub := range m.initrd.drivers {
 		if err := m.copyDrivers(ctx, from, to, sub); err != nil {
 			return err
 		}
@@ -150,6 +145,14 @@ func (m *maker) copyDrivers(ctx context.Context, from, to, sub string) error {
 // unpackers are for modules that are packed: busybox does not unpack them.
 var unpackers = map[string]string{".xz": "xz", ".zst": "zstd", ".gz": "gzip"}
 
+// unpackedExt is what unpacking takes from a file's name.
+func unpackedExt(ext string) string {
+	if unpackers[ext] != "" {
+		return ext
+	}
+	return ""
+}
+
 func (m *maker) copyDriver(ctx context.Context, from, to, file string) error {
 	rel, err := filepath.Rel(from, file)
 	if err != nil {
@@ -157,6 +160,9 @@ func (m *maker) copyDriver(ctx context.Context, from, to, file string) error {
 	}
 	ext := filepath.Ext(file)
 	target := filepath.Join(to, rel)
+	if _, err := os.Lstat(strings.TrimSuffix(target, unpackedExt(ext))); err == nil {
+		return nil // directories of drivers may overlap
+	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}

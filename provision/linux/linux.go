@@ -72,6 +72,19 @@ func (f *Family) Make(b *provision.Boot, name string) ([]byte, error) {
 	return f.answer(n)
 }
 
+// Until says for which step each file with secrets is meant. An answer file has
+// been read when its first command runs, which says so; postscripts are fetched
+// at the end of an install, and by a diskless system at its beginning.
+func (f *Family) Until(b *provision.Boot, name string) provision.Phase {
+	switch {
+	case b.Mode == nodedb.ModeNetboot:
+		return provision.PhaseBooted
+	case name == postName || name == packName:
+		return provision.PhaseInstalled
+	}
+	return provision.PhaseInstalling
+}
+
 // Modules implements provision.Family: kernel and initial RAM disk.
 func (f *Family) Modules(b *provision.Boot) ([]provision.Module, error) {
 	n, err := newNode(b)

@@ -37,7 +37,7 @@ func newSite(t *testing.T) *site {
 		nodedbtest.Password("system", "root", hashed))
 	state := t.TempDir()
 	s := provision.NewService(provision.Config{
-		DB: db, State: state, Families: []provision.Family{family()}, HTTPPort: 80,
+		DB: db, State: state, Families: []provision.Family{family(), NewWork(family().templates)}, HTTPPort: 80,
 		Loaders: fstest.MapFS{"xnba.efi": {Data: []byte("iPXE")}},
 		Medium:  func(path string) (provision.MediumFile, error) { return media.Open(path) },
 		Local:   func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.1.0.1/16")} },
@@ -242,5 +242,16 @@ func TestGenimageRefuses(t *testing.T) {
 	left, _ := filepath.Glob(filepath.Join(s.state, "install", "netboot", "*", "*", ".*"))
 	if len(left) > 0 {
 		t.Errorf("it leaves %s", left)
+	}
+}
+
+func (s *site) setAttr(t *testing.T, column, value string) {
+	t.Helper()
+	err := s.db.Update(context.Background(), func(tx *nodedb.Tx) error {
+		tx.Set(nodedb.Key{Kind: nodedb.KindNode, Name: "vm1"}, column, value)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

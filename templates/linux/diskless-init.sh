@@ -1,19 +1,6 @@
 #!/bin/busybox sh
 # Made by margay for osimage {{.Image}}: fetches its root and goes there.
-export PATH=/bin
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-
-arg() {
-  value=
-  for word in $(cat /proc/cmdline); do
-    case $word in "$1="*) value=${word#*=} ;; esac
-  done
-  echo "$value"
-}
-
+{{include "initrd-net.sh" .}}
 fail() {
   echo "margay: $1"
   wget -q -O /dev/null --post-data "$1" "$say/failed" 2>/dev/null
@@ -26,29 +13,7 @@ echo "margay: {{.Image}}, kernel {{.Kernel}}"
 root=$(arg margay.root) boot=$(arg margay.boot) say=$(arg margay.say)
 [ -n "$root" ] || fail "margay.root= is not on the kernel's command line"
 
-for pass in 1 2 3; do # a bus may bring another
-  for device in $(find /sys/devices -name modalias); do
-    modprobe -q "$(cat "$device")" 2>/dev/null
-  done
-done
-for module in af_packet loop squashfs overlay; do modprobe -q $module 2>/dev/null; done
-
-# The interface that the machine booted from, or else any that has a link.
-want=$(arg BOOTIF | tr - : | cut -d: -f2-)
-link=
-for try in 1 2 3 4 5 6 7 8 9 10; do
-  for dev in /sys/class/net/*; do
-    [ "${dev##*/}" != lo ] || continue
-    if [ -z "$want" ] || [ "$(cat "$dev/address")" = "$want" ]; then link=${dev##*/}; fi
-  done
-  [ -z "$link" ] || break
-  sleep 1
-done
-[ -n "$link" ] || fail "no network interface $want: its driver is not in this image"
-ip link set lo up
-ip link set "$link" up
-echo "margay: asks for an address on $link"
-udhcpc -q -n -t 20 -T 2 -i "$link" -s /bin/lease >/dev/null || fail "no address by DHCP on $link"
+network
 for try in 1 2 3 4 5; do
   wget -q -O /dev/null "$say/installing" && break
   sleep 2

@@ -18,6 +18,9 @@ type machine struct {
 	memory string // MiB
 	disk   string // file of a disk; empty: none
 	uefi   bool
+	secure bool // UEFI with Secure Boot on, and Microsoft's keys alone
+	http   bool // UEFI by HTTP boot alone
+	screen bool // it has one
 }
 
 // define puts the machine into the table.
@@ -39,6 +42,10 @@ func (w *world) start(t *testing.T, m machine) *transcript {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	serial := newTranscript()
 	cmd.Stdout, cmd.Stderr = serial, os.Stderr
+	var err error
+	if serial.keys, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.lan.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +61,11 @@ func (w *world) start(t *testing.T, m machine) *transcript {
 
 func (m machine) args(t *testing.T, tap string) []string {
 	card := "virtio-net-pci,netdev=net,bootindex=0,mac=" + m.mac
-	args := []string{"-accel", "tcg", "-display", "none", "-vga", "none", "-serial", "stdio", "-m", m.memory,
+	vga := "none"
+	if m.screen {
+		vga = "std"
+	}
+	args := []string{"-accel", "tcg", "-display", "none", "-vga", vga, "-serial", "stdio", "-m", m.memory,
 		"-device", "virtio-rng-pci", "-netdev", "tap,id=net,script=no,downscript=no,ifname=" + tap}
 	if m.disk != "" {
 		args = append(args, "-drive", "if=none,id=disk,format=raw,cache=unsafe,file="+m.disk, "-device", "virtio-blk-pci,drive=disk,bootindex=1")
@@ -63,16 +74,28 @@ func (m machine) args(t *testing.T, tap string) []string {
 		// Without graphics SeaBIOS and iPXE write to the serial port.
 		return append(args, "-machine", "q35,graphics=off", "-device", card)
 	}
-	vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
+	kind := ""
+	if m.secure {
+		kind = ".ms"
+	}
+	vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M" + kind + ".fd")
 	if err != nil {
-		missing(t, "OVMF_VARS_4M.fd of ovmf")
+		missing(t, "OVMF_VARS_4M"+kind+".fd of ovmf")
 	}
 	own := t.TempDir() + "/vars.fd"
 	if err := os.WriteFile(own, vars, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return append(args, "-machine", "q35", "-device", card+",romfile=", // OVMF's own network stack
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+	if m.secure {
+		args = append(args, "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+	} else {
+		args = append(args, "-machine", "q35")
+	}
+	if m.http {
+		args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n")
+	}
+	return append(args, "-device", card+",romfile=", // OVMF's own network stack
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M"+kind+".fd",
 		"-drive", "if=pflash,format=raw,unit=1,file="+own,
 		"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
 }

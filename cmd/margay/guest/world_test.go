@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -105,7 +106,7 @@ func (w *world) expect(t *testing.T, limit time.Duration, node string, want ...s
 	deadline := time.Now().Add(limit)
 	for {
 		more := w.log.more()
-		out := w.run(t, "lsdef", node, "-i", "currstate,status")
+		out := w.run(t, "lsdef", node, "-i", "currstate,status,currchain")
 		missing := slices.DeleteFunc(slices.Clone(want), func(attr string) bool { return strings.Contains(out+"\n", attr+"\n") })
 		if len(missing) == 0 {
 			return
@@ -177,6 +178,7 @@ func missing(t *testing.T, what string) {
 // A transcript is what a process or a machine writes, line by line.
 type transcript struct {
 	began time.Time
+	keys  io.Writer // a machine's keyboard on its serial line
 
 	mu      sync.Mutex // guards all below
 	part    []byte     // of a line that has not ended
@@ -214,6 +216,14 @@ func (x *transcript) Write(p []byte) (int, error) {
 func clean(line []byte) string {
 	s := escapes.ReplaceAllString(strings.TrimRight(string(line), "\r"), "")
 	return s[strings.LastIndexByte(s, '\r')+1:]
+}
+
+// typed types a line.
+func (x *transcript) typed(t *testing.T, line string) {
+	t.Helper()
+	if _, err := io.WriteString(x.keys, line+"\r"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (x *transcript) more() <-chan struct{} {
