@@ -38,6 +38,9 @@ const (
 // Files implements provision.Family.
 func (f *Family) Files(b *provision.Boot) []string {
 	names := []string{scriptName}
+	if _, ok := signedLoaders(b); ok {
+		names = append(names, grubName)
+	}
 	if d, ok := parseOS(b.OS); ok && b.Mode == nodedb.ModeInstall {
 		names = append(names, d.in(b.Tree, b.Arch).answers()...)
 	}
@@ -60,6 +63,8 @@ func (f *Family) Make(b *provision.Boot, name string) ([]byte, error) {
 	switch name {
 	case scriptName:
 		return f.script(n)
+	case grubName:
+		return f.grub(n)
 	case postName:
 		return f.mypostscript(n)
 	case packName:
@@ -96,13 +101,6 @@ func (f *Family) Modules(b *provision.Boot) ([]provision.Module, error) {
 		return nil, err
 	}
 	return files.modules, nil
-}
-
-// Loader implements provision.Family. A distribution's own UEFI loaders read a
-// menu from where its own server would have it, one for all machines: they
-// cannot be told of this node, so iPXE starts the kernel in their place.
-func (f *Family) Loader(b *provision.Boot) (string, error) {
-	return "", fmt.Errorf("%s: its UEFI loaders take no menu that is a node's own; iPXE starts its kernel: %w", b.OS, nodedb.ErrNotFound)
 }
 
 // Kernel is the path of the kernel that iPXE starts.
