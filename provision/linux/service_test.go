@@ -255,3 +255,34 @@ func (s *site) setAttr(t *testing.T, column, value string) {
 		t.Fatal(err)
 	}
 }
+
+// TestAnswersEnd: once the installer says that it has begun, its answers are no
+// longer to be had, and the postscripts still are until it is done.
+func TestAnswersEnd(t *testing.T) {
+	s := newSite(t)
+	s.copycds(t, "rhels9.4")
+	if err := s.nodeset(t, "rhels9.4-x86_64-install-compute"); err != nil {
+		t.Fatal(err)
+	}
+	answers := s.argument(t, "inst.ks=")
+	post := strings.Replace(answers, "ks.cfg", "mypostscript", 1)
+	token := answers[strings.Index(answers, "?t=")+3:]
+	say := func(step string) {
+		t.Helper()
+		if err := s.Receive(context.Background(), s.node, "callback/"+token+"/"+step, strings.NewReader("")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.get(t, answers)
+	s.get(t, answers) // a machine's own second try
+	say("installing")
+	var refusal *netboot.Refusal
+	if _, err := s.open(answers); !errors.As(err, &refusal) {
+		t.Errorf("answers after the installer began: %v", err)
+	}
+	s.get(t, post)
+	say("installed")
+	if _, err := s.open(post); !errors.As(err, &refusal) {
+		t.Errorf("postscripts after the install: %v", err)
+	}
+}
