@@ -70,6 +70,7 @@ var owners = map[string]string{
 	"github.com/tinkerbell/ipxedust":       "netboot/loader",
 	"github.com/go-crypt/":                 "provision",
 	"github.com/prometheus/client_golang":  "provision/api",
+	"github.com/klauspost/compress":        "vm/vmdk",
 	"golang.org/x/sync/errgroup":           "cmd/margay cmd/margay-demo",
 	"github.com/rogpeppe/go-internal/diff": "provision",
 }

@@ -138,7 +138,7 @@ func (img *Image) add(e Extent, f file, size int64) error {
 		if size-off < x.size {
 			return invalidf("%s has %d bytes of %d", e.File, size-off, x.size)
 		}
-		x.r, x.close = &flat{f, off}, f
+		x.r, x.close = &flat{r: f, off: off, size: x.size, holes: holes{f: f}}, f
 	case "SPARSE":
 		s, err := newSparse(f, size, x.size)
 		if err != nil {
@@ -196,26 +196,8 @@ func (img *Image) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Grains calls fn with each stretch of at most GrainSize bytes that is not
-// known to be zeros, in order.
-func (img *Image) Grains(fn func(off int64, p []byte) error) error {
-	buf := make([]byte, GrainSize)
-	for off := int64(0); off < img.size; off += GrainSize {
-		if img.hole(off) {
-			continue
-		}
-		p := buf[:min(GrainSize, img.size-off)]
-		if _, err := img.ReadAt(p, off); err != nil {
-			return err
-		}
-		if zero(p) {
-			continue
-		}
-		if err := fn(off, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// zeros, in order.
+func (img *Image) Grains(fn func(off int64, p []byte) error) error { return grains(img, fn) }
 
 func (img *Image) hole(off int64) bool {
 	for _, x := range img.extents {
@@ -228,21 +210,7 @@ func (img *Image) hole(off int64) bool {
 
 // Stream writes the disk as a stream-optimized image.
 func (img *Image) Stream(w io.Writer, name string, cid uint32) error {
-	s, err := NewWriter(w, name, img.size, cid)
-	if err != nil {
-		return err
-	}
-	err = img.Grains(func(off int64, p []byte) error {
-		if err := s.Skip(off - s.in); err != nil {
-			return err
-		}
-		_, err := s.Write(p)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.Close()
+	return Stream(img, w, name, cid, nil)
 }
 
 // Flat writes the disk's data at their places; the rest of w is to be zeros,
@@ -260,8 +228,9 @@ func (nothing) readAt(p []byte, _ int64) error { clear(p); return nil }
 func (nothing) hole(int64) bool                { return true }
 
 type flat struct {
-	r   io.ReaderAt
-	off int64
+	r         io.ReaderAt
+	off, size int64
+	holes     holes
 }
 
 func (f *flat) readAt(p []byte, off int64) error {
@@ -272,7 +241,9 @@ func (f *flat) readAt(p []byte, off int64) error {
 	return err
 }
 
-func (f *flat) hole(int64) bool { return false }
+func (f *flat) hole(off int64) bool {
+	return f.holes.at(f.off+off, f.off+min(off+GrainSize, f.size))
+}
 
 // A sparse extent, with its directory in memory: four bytes for each 32 MiB.
 type sparse struct {

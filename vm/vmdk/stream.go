@@ -18,6 +18,7 @@ const (
 	atEnd        = ^uint64(0) // the directory is in the footer
 
 	flagNewline    = 1 << 0
+	flagRedundant  = 1 << 1 // the second copy of the tables is good
 	flagCompressed = 1 << 16
 	flagMarkers    = 1 << 17
 
