@@ -146,6 +146,13 @@ func rebuilt(v VM, name string) *Spec {
 	return &s
 }
 
+// ForOthers is a guest's hardware without what belongs to that guest alone.
+func (s *Spec) ForOthers() *Spec {
+	out := rebuilt(VM{Spec: s}, s.Name)
+	out.Boot = nil
+	return out
+}
+
 // ownKey says whether a .vmx key is the host's own note about one guest.
 func ownKey(key string) bool {
 	k := strings.ToLower(key)

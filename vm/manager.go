@@ -29,6 +29,9 @@ type Manager struct {
 	Random  io.Reader        // nil: crypto/rand
 	Resolve Resolver         // nil: the system's
 
+	OpenDisk DiskOpener // opens disks that are here; nil: none can be
+	Scratch  string     // folder for disks on their way; empty: the system's
+
 	mu       sync.Mutex
 	conns    map[string]*conn       // by Endpoint.Key; guarded by mu
 	locks    map[string]*sync.Mutex // by host; guarded by mu

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"margay/cmd/command"
 	"margay/nodedb"
 	"margay/provision/ssh"
 	"margay/vm"
@@ -31,7 +32,7 @@ func (d *daemon) guests(log *slog.Logger) (*vm.Manager, error) {
 	}
 	api := vsphere.Dialer{Trust: trust(vm.TrustCert), Log: log}
 	shell := esxsh.Dialer{Codec: vmx.Codec{}, Trust: trust(vm.TrustSSH), Keys: []ssh.Key{key}, Log: log}
-	return &vm.Manager{API: api.Dial, SSH: shell.Dial, Log: log}, nil
+	return &vm.Manager{API: api.Dial, SSH: shell.Dial, Log: log, OpenDisk: command.OpenDisk, Scratch: filepath.Join(d.state, "tmp")}, nil
 }
 
 // sshKey is the file of the key that we log in to hosts with; its public half

@@ -139,6 +139,16 @@ func (c *Conn) Move(ctx context.Context, _ string, from, to vm.Path) error {
 	return err
 }
 
+// LoadSparse loads the module that reads split sparse disks, which hosts since
+// 5.1 leave out when they boot.
+func (c *Conn) LoadSparse(ctx context.Context) error {
+	out, err := c.run(ctx, "esxcli system module load -m multiextent")
+	if err != nil && strings.Contains(strings.ToLower(out+err.Error()), "already loaded") {
+		return nil
+	}
+	return err
+}
+
 var sumForm = regexp.MustCompile(`^([0-9a-f]{64})\s`)
 
 // SHA256 has the host compute a file's sum.

@@ -14,6 +14,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"margay/vm/vmdk"
 )
 
 // table prints columns as esxcli does: a rule under the heads, numbers to the
@@ -112,6 +114,12 @@ func (s *Shell) esxcli(w []string) (string, int) {
 		return s.listNFS(), 0
 	case is("storage filesystem list"):
 		return s.listFilesystems(), 0
+	case is("system module load"):
+		if arg(w, "-m", "--module") != "multiextent" {
+			return "Unable to find module\n", 1
+		}
+		s.w.multiextent.Store(true)
+		return "", 0
 	case is("system maintenanceMode set"):
 		return s.maintenance(arg(w, "-e", "--enable") == "true")
 	case is("system shutdown poweroff"):
@@ -299,6 +307,8 @@ func formatName(f string) string {
 		return "VMFS thin-provisioned"
 	case "eagerzeroedthick":
 		return "VMFS eagerzeroedthick"
+	case "2gbsparse":
+		return "2gbsparse"
 	}
 	return "VMFS zeroedthick"
 }
@@ -335,20 +345,57 @@ func (s *Shell) createDisk(p string, size int64, format string) (string, int) {
 }
 
 func (s *Shell) cloneDisk(from, to, format string) (string, int) {
-	kb, _ := diskSize(s.file(from))
-	if kb == 0 {
+	text, err := os.ReadFile(s.file(from))
+	if err != nil {
 		return "Failed to open '" + from + "': The system cannot find the file specified (25).\n", 255
+	}
+	split := strings.Contains(string(text), "twoGbMaxExtentSparse")
+	if (split || format == "2gbsparse") && !s.w.multiextent.Load() {
+		return "Failed to open '" + from + "': The file specified is not a virtual disk (15).\n", 255
 	}
 	head := "Destination disk format: " + formatName(format) + "\n"
 	if _, err := os.Stat(s.file(to)); err == nil {
 		return head + "Failed to clone disk: The file already exists (39).\n", 255
 	}
-	if err := sparseCopy(s.flat(from), s.flat(to)); err != nil {
+	kb, _ := diskSize(s.file(from))
+	if split || format == "2gbsparse" {
+		err = s.convert(from, to, format)
+	} else {
+		err = sparseCopy(s.flat(from), s.flat(to))
+		os.Truncate(s.flat(to), kb*1024)
+		s.describe(to, kb*1024, format == "thin")
+	}
+	if err != nil {
 		return head + "Failed to clone disk: The system cannot find the file specified (25).\n", 255
 	}
-	os.Truncate(s.flat(to), kb*1024)
-	s.describe(to, kb*1024, format == "thin")
 	return head + "Cloning disk '" + from + "'...\nClone: 10% done.\rClone: 55% done.\rClone: 100% done.\n", 0
+}
+
+// convert copies from or to split sparse files.
+func (s *Shell) convert(from, to, format string) error {
+	if _, err := os.Stat(s.flat(from)); err == nil {
+		os.Truncate(s.flat(from), sizeOfDisk(s.file(from))) // vcsim's disks are empty files
+		s.w.mend(from)
+	}
+	d, _, err := vmdk.OpenAny(os.DirFS(filepath.Dir(s.file(from))), filepath.Base(s.file(from)))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	kind := "vmfs"
+	if format == "2gbsparse" {
+		kind = format
+	}
+	_, err = vmdk.Convert(d, filepath.Dir(s.file(to)), filepath.Base(s.file(to)), kind, nil)
+	if err == nil && kind == "vmfs" {
+		s.describe(to, d.Size(), format == "thin")
+	}
+	return err
+}
+
+func sizeOfDisk(file string) int64 {
+	kb, _ := diskSize(file)
+	return kb * 1024
 }
 
 // sparseCopy copies what a file holds and leaves its holes.

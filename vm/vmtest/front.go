@@ -74,6 +74,8 @@ func (w *World) answer(rw http.ResponseWriter, r *http.Request) {
 			body = likeHost(body) // it takes long, and our own client does not care
 		}
 		rw.Write(body)
+	case strings.HasPrefix(r.URL.Path, "/nfc/"):
+		w.nfc(rw, r)
 	case strings.HasPrefix(r.URL.Path, "/folder"):
 		if !w.loggedIn(r) {
 			rw.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)

@@ -135,5 +135,13 @@ func (d *disks) CopyVirtualDiskTask(ctx *simulator.Context, req *types.CopyVirtu
 		body.Res.Returnval = failing(ctx, d.VirtualDiskManager, "copyVirtualDisk", &types.FileAlreadyExists{FileFault: types.FileFault{File: req.DestName}})
 		return body
 	}
-	return d.VirtualDiskManager.CopyVirtualDiskTask(ctx, req)
+	body.Res.Returnval = simulator.CreateTask(d.VirtualDiskManager, "copyVirtualDisk", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		res := d.VirtualDiskManager.CopyVirtualDiskTask(ctx, req).(*methods.CopyVirtualDisk_TaskBody)
+		_, f := inner(ctx, res.Res.Returnval)
+		if f == nil {
+			d.w.mend(req.DestName)
+		}
+		return nil, f
+	}).Run(ctx)
+	return body
 }

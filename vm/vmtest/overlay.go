@@ -120,6 +120,10 @@ func (w *World) wrapped(o mo.Reference) mo.Reference {
 		return &firewall{o, w}
 	case *mo.ComputeResource:
 		return &computeResource{o, w}
+	case *simulator.OvfManager:
+		return &ovfManager{o, w}
+	case *simulator.ResourcePool:
+		return &poolObject{o, w}
 	}
 	return nil
 }

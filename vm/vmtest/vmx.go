@@ -357,7 +357,7 @@ func diskSize(file string) (kb int64, thin bool) {
 		f := strings.Fields(line)
 		if len(f) >= 4 && f[0] == "RW" {
 			n, _ := strconv.ParseInt(f[1], 10, 64)
-			kb = n / 2
+			kb += n / 2
 		}
 		if strings.Contains(line, "thinProvisioned") {
 			thin = true

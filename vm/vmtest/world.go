@@ -68,20 +68,25 @@ type World struct {
 	inUse *vim25.Client // our own way in, which no licence stops
 	key   string        // of its session
 
-	restricted atomic.Bool
-	vcenter    bool
+	restricted  atomic.Bool
+	multiextent atomic.Bool // split sparse disks can be read
+	vcenter     bool
 
-	mu       sync.Mutex
-	calls    []string                                     // guarded by mu, as all below
-	overlays []*simulator.Registry                        // of sessions
-	asks     map[string]*types.VirtualMachineQuestionInfo // by guest's name
-	pending  map[types.ManagedObjectReference]chan string // questions that wait
-	refuse   map[string]*refusal                          // by method
-	cuts     []int64                                      // where transfers of files break
-	shells   []*Shell
-	keys     map[string]bool        // of clients' sessions
-	lines    map[string]*SerialPort // of guests that run, by name
-	rules    map[string]bool        // of the firewall, those that are on
+	mu         sync.Mutex
+	leases     map[string]*lease // guarded by mu, as all below
+	leaseLog   []string
+	leaseTime  int
+	leaseCount int
+	calls      []string                                     // guarded by mu, as all below
+	overlays   []*simulator.Registry                        // of sessions
+	asks       map[string]*types.VirtualMachineQuestionInfo // by guest's name
+	pending    map[types.ManagedObjectReference]chan string // questions that wait
+	refuse     map[string]*refusal                          // by method
+	cuts       []int64                                      // where transfers of files break
+	shells     []*Shell
+	keys       map[string]bool        // of clients' sessions
+	lines      map[string]*SerialPort // of guests that run, by name
+	rules      map[string]bool        // of the firewall, those that are on
 
 	noScreen atomic.Bool // the web server has no /screen
 }
