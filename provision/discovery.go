@@ -56,6 +56,7 @@ type Sighting struct {
 type sightings struct {
 	mu   sync.Mutex
 	seen map[string]time.Time // by MAC
+	gone time.Time            // when old ones were last looked for
 }
 
 // fresh says whether a machine is to be noted now.
@@ -65,7 +66,8 @@ func (s *sightings) fresh(mac string, now time.Time) bool {
 	if at, ok := s.seen[mac]; ok && now.Sub(at) < seeAgain {
 		return false
 	}
-	if len(s.seen) >= maxSightings {
+	if len(s.seen) >= maxSightings && now.Sub(s.gone) >= time.Second {
+		s.gone = now
 		for m, at := range s.seen {
 			if now.Sub(at) >= seeAgain {
 				delete(s.seen, m)

@@ -49,6 +49,8 @@ type leaser struct {
 	swept  time.Time                 // when offers that ran out were last dropped
 	read   int64                     // revision that had was read at
 	reread time.Time
+
+	takings takings
 }
 
 type offer struct {
@@ -253,6 +255,7 @@ func (l *leaser) give(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Net
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	snap = l.db.Snapshot() // a lease that is no offer any more is in this one
 	now := l.now()
 	l.sweep(now)
 	addr := l.choose(snap, nw, m, now)
@@ -318,16 +321,16 @@ func (l *leaser) free(snap *nodedb.Snapshot, a netip.Addr, mac string, now time.
 	if o, ok := l.offers[a]; ok && o.mac != mac && now.Before(o.expires) {
 		return false
 	}
-	return leasable(snap, a, mac, now)
+	r, there := snap.Record(leaseKey(a))
+	return leasable(snap, r, there, a, mac, now)
 }
 
-// leasable says the same from the table alone.
-func leasable(snap *nodedb.Snapshot, a netip.Addr, mac string, now time.Time) bool {
+// leasable says the same from the table alone, and the address's record.
+func leasable(snap *nodedb.Snapshot, r nodedb.Record, there bool, a netip.Addr, mac string, now time.Time) bool {
 	if snap.NodeByAddr(a) != nil {
 		return false
 	}
-	r, ok := snap.Record(leaseKey(a))
-	if !ok {
+	if !there {
 		return true
 	}
 	lease := leaseOf(r)
@@ -359,16 +362,7 @@ func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine
 	if taken {
 		return netip.Addr{}, nil
 	}
-	ok := false
-	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
-		now := l.now()
-		if ok = leasable(tx.Snapshot(), a, mac, now); !ok {
-			return nil
-		}
-		tx.Get(leaseKey(a)) // so that two servers cannot both write it
-		tx.Put(leaseKey(a), Lease{MAC: mac, Name: leaseName(m.Hostname), Expires: now.Add(length)}.attrs())
-		return nil
-	})
+	ok, err := l.takings.write(ctx, l, &taking{addr: a, mac: mac, name: leaseName(m.Hostname), length: length})
 	if err != nil || !ok {
 		return netip.Addr{}, err
 	}

@@ -428,7 +428,7 @@ func TestBenchDHCP(t *testing.T) {
 	compareRates(t, b, dhcpPeers(pool), []asker{
 		{"pool", prepare(false), ready, loadDHCP(dhcpLoad{Window: 256, Seconds: seconds})},
 		{"reserved", prepare(true), ready, loadDHCP(dhcpLoad{Window: 256, Seconds: seconds, Again: true})},
-		{fmt.Sprintf("pool, %d/s", paced), prepare(false), ready, loadDHCP(dhcpLoad{Window: benchMachines, Rate: paced, Seconds: seconds})},
-		{fmt.Sprintf("reserved, %d/s", paced), prepare(true), ready, loadDHCP(dhcpLoad{Window: benchMachines, Rate: paced, Seconds: seconds, Again: true})},
+		{fmt.Sprintf("pool %d/s", paced), prepare(false), ready, loadDHCP(dhcpLoad{Window: benchMachines, Rate: paced, Seconds: seconds})},
+		{fmt.Sprintf("reserved %d/s", paced), prepare(true), ready, loadDHCP(dhcpLoad{Window: benchMachines, Rate: paced, Seconds: seconds, Again: true})},
 	})
 }

@@ -62,7 +62,7 @@ func compareRates(t *testing.T, b *lab, peers []peer, columns []asker) {
 		}
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "\nmedians of %d rounds: per second, server's CPU in us each, p99 in ms, given up in all\n%-12s", rounds, "")
+	fmt.Fprintf(&out, "\nmedians of %d rounds: per second, server's CPU in us each, p99 in ms where it was taken, given up in all\n%-12s", rounds, "")
 	for _, c := range columns {
 		fmt.Fprintf(&out, "%36s", c.title)
 	}

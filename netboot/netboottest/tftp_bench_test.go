@@ -293,7 +293,7 @@ func children(pid int) (all []int) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	for _, f := range strings.Fields(string(text)) {
 		n, _ := strconv.Atoi(f)
-		all = append(all, n)
+		all = append(append(all, n), children(n)...)
 	}
 	return all
 }
