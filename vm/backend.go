@@ -41,6 +41,9 @@ type Host struct {
 	Connected   bool
 	Maintenance bool
 	VCenter     string // address of the vCenter that manages it
+	VMotion     bool   // a card of its kernel is for moving guests
+	CPUModel    string // "Intel(R) Xeon(R) ..."
+	FreeMB      int64  // memory that no guest takes
 	PortGroups  []PortGroup
 	Networks    []string // every network a card can be put on
 	Switches    []Switch
@@ -203,6 +206,7 @@ type CloneSpec struct {
 	Where     Where
 	Datastore string
 	Linked    bool
+	Customize *Customization // nil: the clone stays what its master is
 }
 
 // A Migrator can move guests; only vCenters can.

@@ -283,8 +283,14 @@ func (c *cloner) clone(ctx context.Context, g *Guest, master VM, row nodedb.Reco
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
+	var custom *Customization
 	if req.Specialize {
-		return Result{Node: g.Name, Err: Errorf(ErrUnsupported, "--specialize is Windows sysprep by vCenter, which is not done here; let the image's own answer file do it")}
+		if c.hv.About().Kind != VPX {
+			return Result{Node: g.Name, Err: Errorf(ErrUnsupported, "--specialize is done by a vCenter, and %s has none; let the image's own answer file or cloud-init do it", g.Endpoint)}
+		}
+		if custom, err = customization(c.snap, g, master, row); err != nil {
+			return Result{Node: g.Name, Err: err}
+		}
 	}
 	st, ds, err := c.place(ctx, g, storage)
 	if err != nil {
@@ -294,7 +300,7 @@ func (c *cloner) clone(ctx context.Context, g *Guest, master VM, row nodedb.Reco
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
-	if err := c.make(ctx, st, g, master, ds, nets, req.Full); err != nil {
+	if err := c.make(ctx, st, g, master, ds, nets, req.Full, custom); err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
 	return Result{Node: g.Name, Text: "Successfully cloned from " + req.Base, Facts: facts}
@@ -343,10 +349,10 @@ func (g *Guest) fromMaster(row nodedb.Record, base string) (map[string]string, [
 	return facts, storage, nil
 }
 
-func (c *cloner) make(ctx context.Context, st *site, g *Guest, master VM, ds string, nets []string, full bool) error {
+func (c *cloner) make(ctx context.Context, st *site, g *Guest, master VM, ds string, nets []string, full bool, custom *Customization) error {
 	api, ok := as[Cloner](c.hv)
 	if ok && c.hv.About().Kind == VPX {
-		nv, err := api.Clone(ctx, master, CloneSpec{Name: g.Name, Where: st.where(g), Datastore: ds, Linked: !full}, progress(c.emit, g.Name))
+		nv, err := api.Clone(ctx, master, CloneSpec{Name: g.Name, Where: st.where(g), Datastore: ds, Linked: !full, Customize: custom}, progress(c.emit, g.Name))
 		if err != nil {
 			return err
 		}

@@ -183,11 +183,15 @@ func (m *Manager) revive(ctx context.Context, hv Hypervisor, g *Guest, v VM, tar
 type Check struct {
 	What string
 	Err  error
+	Note string // in place of "ok"
 }
 
 func (c Check) String() string {
 	if c.Err != nil {
 		return c.What + ": " + c.Err.Error()
+	}
+	if c.Note != "" {
+		return c.What + ": " + c.Note
 	}
 	return c.What + ": ok"
 }
@@ -200,19 +204,25 @@ func (m *Manager) preflight(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 		return nil, err
 	}
 	checks := []Check{
-		{"vCenter " + g.Endpoint.String() + " answers", nil},
-		{"target " + req.Target + " is connected", when(!h.Connected, "vCenter has lost its connection")},
-		{"target " + req.Target + " is not in maintenance", when(h.Maintenance, "it is in maintenance mode; chhypervisor %s -o", req.Target)},
-		{"guest is not on it already", when(v.Host == target, "it is")},
-		{"no question is pending", when(v.Question != nil, "the guest waits for an answer")},
+		{What: "vCenter " + g.Endpoint.String() + " answers"},
+		{What: "target " + req.Target + " is connected", Err: when(!h.Connected, "vCenter has lost its connection")},
+		{What: "target " + req.Target + " is not in maintenance", Err: when(h.Maintenance, "it is in maintenance mode; chhypervisor %s -o", req.Target)},
+		{What: "guest is not on it already", Err: when(v.Host == target, "it is")},
+		{What: "no question is pending", Err: when(v.Question != nil, "the guest waits for an answer")},
 	}
+	more, err := m.liveChecks(ctx, hv, v, h, req)
+	if err != nil {
+		return nil, err
+	}
+	checks = append(checks, more...)
 	for _, ds := range datastoresOf(v) {
 		d := h.Datastore(ds)
-		checks = append(checks, Check{"datastore " + ds + " is on the target",
-			when(d == nil || !d.Accessible, "Unable to verify storage state on target system: %s does not have it", req.Target)})
+		checks = append(checks, Check{What: "datastore " + ds + " is on the target",
+			Err: when(d == nil || !d.Accessible, "Unable to verify storage state on target system: %s does not have it", req.Target)})
 	}
 	for _, n := range networksOf(v) {
-		checks = append(checks, Check{"network " + n + " is on the target", m.ensureNetwork(ctx, snap, hv, g, h, n, req.DryRun)})
+		note, err := m.ensureNetwork(ctx, snap, hv, g, h, n, req.DryRun)
+		checks = append(checks, Check{"network " + n + " is on the target", err, note})
 	}
 	var bad []string
 	for _, c := range checks {
@@ -222,6 +232,37 @@ func (m *Manager) preflight(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 	}
 	if len(bad) > 0 {
 		return checks, Errorf(ErrInvalid, "Migrating to %s: %s", req.Target, strings.Join(bad, "; "))
+	}
+	return checks, nil
+}
+
+// liveChecks are what a guest that runs needs to move without a stop. Of one
+// whose host is dead there is no host to ask.
+func (m *Manager) liveChecks(ctx context.Context, hv Hypervisor, v VM, target *Host, req MigrateRequest) ([]Check, error) {
+	if req.Force || v.Host == "" {
+		return nil, nil
+	}
+	source, err := hv.Host(ctx, v.Host)
+	if err != nil {
+		return nil, err
+	}
+	checks := []Check{{What: "host " + v.Host + " is connected", Err: when(!source.Connected, "vCenter has lost its connection; if it is dead, use -f")}}
+	if v.State != nodedb.PowerOn {
+		return checks, nil
+	}
+	maker := func(h *Host) string { word, _, _ := strings.Cut(h.CPUModel, " "); return word }
+	checks = append(checks,
+		Check{What: "vMotion is on at " + v.Host, Err: when(!source.VMotion, "no VMkernel card of it is for vMotion")},
+		Check{What: "vMotion is on at " + req.Target, Err: when(!target.VMotion, "no VMkernel card of it is for vMotion")},
+		Check{What: "processors are of one make", Err: when(maker(source) != maker(target), "%s has %s, %s has %s; turn the guest off to move it", v.Host, source.CPUModel, req.Target, target.CPUModel)},
+		Check{What: "target " + req.Target + " has memory", Err: when(target.FreeMB < v.MemoryMB, "%d MB are free, the guest has %d MB", target.FreeMB, v.MemoryMB)})
+	for _, cd := range v.Spec.CDROMs {
+		if cd.ISO.IsZero() {
+			continue
+		}
+		d := target.Datastore(cd.ISO.Datastore)
+		checks = append(checks, Check{What: "image in " + cd.Label + " is on the target",
+			Err: when(d == nil || !d.Accessible, "%s does not have %s; chvm --eject", req.Target, cd.ISO)})
 	}
 	return checks, nil
 }
@@ -254,17 +295,14 @@ func networksOf(v VM) []string {
 }
 
 // ensureNetwork makes a network on the target that the guest's own host has.
-func (m *Manager) ensureNetwork(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, g *Guest, h *Host, name string, dry bool) error {
+func (m *Manager) ensureNetwork(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, g *Guest, h *Host, name string, dry bool) (note string, err error) {
 	if slices.Contains(h.Networks, name) {
-		return nil
+		return "", nil
 	}
 	for _, pg := range h.PortGroups {
 		if pg.Name == name {
-			return nil
+			return "", nil
 		}
-	}
-	if dry {
-		return Errorf(ErrNotFound, "Unable to verify target network state: it would be made")
 	}
 	defer m.lock(g.Endpoint.Key() + "/" + h.Name).Unlock()
 	st := &site{m: m, hv: hv, host: h, fixedNets: truth(snap.Site("vmwarefixednetworks"))}
@@ -273,10 +311,13 @@ func (m *Manager) ensureNetwork(ctx context.Context, snap *nodedb.Snapshot, hv H
 		if err != nil || p.PortGroup.Name != name {
 			continue
 		}
+		if dry && !st.fixedNets {
+			return "would be made", nil
+		}
 		_, err = st.network(ctx, g, n)
-		return err
+		return "", err
 	}
-	return Errorf(ErrNotFound, "Unable to verify target network state: %s has no network %q", h.Name, name)
+	return "", Errorf(ErrNotFound, "Unable to verify target network state: %s has no network %q", h.Name, name)
 }
 
 func (m *Manager) relocate(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, mover Migrator, g *Guest, v VM, req MigrateRequest, emit Emit) (Result, error) {

@@ -23,7 +23,7 @@ copied by the host itself; a guest that becomes a master must be off there.`,
 		f.StringP("base", "b", "", "name of the master to clone")
 		f.BoolP("detached", "d", false, "copy the disks, sharing nothing with the master")
 		f.BoolP("force", "f", false, "accepted for xCAT's sake")
-		f.Bool("specialize", false, "specialize Windows guests")
+		f.Bool("specialize", false, "make each a machine of its own by vCenter: Windows by sysprep, Linux by its name")
 	},
 	Run: clonevm,
 }

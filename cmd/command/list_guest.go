@@ -5,6 +5,7 @@ func guestCommands() []*Command {
 	return []*Command{
 		mkvmCmd, chvmCmd, lsvmCmd, rmvmCmd, clonevmCmd, rmigrateCmd,
 		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd, datastoreCmd, ovfCmd,
-		rscanCmd, wvidCmd, screenshotCmd,
+
+		rscanCmd, wvidCmd, screenshotCmd, createvclusterCmd, lsvclusterCmd, rmvclusterCmd,
 	}
 }

@@ -25,7 +25,7 @@ func TestGuestScript(t *testing.T) {
 			env.Setenv("MARGAY_SOCKET", filepath.Join(env.WorkDir, "s"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "esxi": esxiCmd, "await": awaitCmd},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "esxi": esxiCmd, "await": awaitCmd, "vcenter": vcenterCmd},
 	})
 }
 
@@ -51,6 +51,14 @@ func awaitCmd(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s has %q not %d times:\n%s", args[1], args[0], count, b)
 		}
 	}
+}
+
+// vcenterCmd starts a vCenter with the hosts esx1 and esx2; VC is its address.
+func vcenterCmd(ts *testscript.TestScript, neg bool, args []string) {
+	w, err := vmtest.Start(vmtest.Options{VCenter: true, User: "Administrator", Password: "cluster", Version: "8.0.2", Datastores: []string{"datastore1", "fast"}})
+	ts.Check(err)
+	ts.Defer(w.Close)
+	ts.Setenv("VC", w.URI())
 }
 
 // esxiCmd starts a host; ESX is its address as hostmanager takes it.

@@ -21,6 +21,7 @@ func (w *World) furnish() error {
 			own.Version = w.opts.Version
 			h.Summary.Config.Product = &own
 		}
+		h.Summary.Config.VmotionEnabled = w.vcenter
 		w.furnishNetwork(h)
 		for _, name := range w.opts.Datastores {
 			if err := w.addDatastore(h, name); err != nil {

@@ -213,6 +213,10 @@ func (x *vmObject) CloneVMTask(ctx *simulator.Context, req *types.CloneVM_Task) 
 	if ctx.Map.IsESX() {
 		return &methods.CloneVM_TaskBody{Fault_: simulator.Fault("The operation is not supported on the object.", &types.NotSupported{})}
 	}
+	x.w.mu.Lock()
+	spec := req.Spec
+	x.w.lastClone = &spec
+	x.w.mu.Unlock()
 	linked := req.Spec.Location.DiskMoveType == string(types.VirtualMachineRelocateDiskMoveOptionsCreateNewChildDiskBacking)
 	if linked && req.Spec.Snapshot == nil {
 		return &methods.CloneVM_TaskBody{Fault_: simulator.Fault("", invalid("spec.snapshot"))}

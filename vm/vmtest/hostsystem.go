@@ -207,17 +207,7 @@ func (h *hostObject) ShutdownHostTask(ctx *simulator.Context, req *types.Shutdow
 // certificate must be named.
 func (f *folderObject) AddStandaloneHostTask(ctx *simulator.Context, req *types.AddStandaloneHost_Task) soap.HasFault {
 	body := &methods.AddStandaloneHost_TaskBody{Res: &types.AddStandaloneHost_TaskResponse{}}
-	known := f.w.known(req.Spec)
-	var fault types.BaseMethodFault
-	switch {
-	case known == nil:
-		fault = &types.NoHost{Name: req.Spec.HostName}
-	case !strings.EqualFold(req.Spec.SslThumbprint, known.Thumbprint):
-		fault = &types.SSLVerifyFault{SelfSigned: true, Thumbprint: known.Thumbprint}
-	case req.Spec.UserName != known.User || req.Spec.Password != known.Password:
-		fault = &types.InvalidLogin{}
-	}
-	if fault != nil {
+	if fault := f.w.admit(req.Spec); fault != nil {
 		body.Res.Returnval = failing(ctx, f.Folder, "addStandaloneHost", fault)
 		return body
 	}
@@ -254,6 +244,58 @@ func (c *computeResource) DestroyTask(ctx *simulator.Context, req *types.Destroy
 		return nil, nil
 	}
 	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: simulator.CreateTask(c.ComputeResource, "destroy", run).Run(ctx)}}
+}
+
+// admit says why a host is not taken in.
+func (w *World) admit(spec types.HostConnectSpec) types.BaseMethodFault {
+	known := w.known(spec)
+	switch {
+	case known == nil:
+		return &types.NoHost{Name: spec.HostName}
+	case !strings.EqualFold(spec.SslThumbprint, known.Thumbprint):
+		return &types.SSLVerifyFault{SelfSigned: true, Thumbprint: known.Thumbprint}
+	case spec.UserName != known.User || spec.Password != known.Password:
+		return &types.InvalidLogin{}
+	}
+	return nil
+}
+
+// AddHostTask takes a host into a cluster.
+func (c *clusterObject) AddHostTask(ctx *simulator.Context, req *types.AddHost_Task) soap.HasFault {
+	body := &methods.AddHost_TaskBody{Res: &types.AddHost_TaskResponse{}}
+	if fault := c.w.admit(req.Spec); fault != nil {
+		body.Res.Returnval = failing(ctx, c.ClusterComputeResource, "addHost", fault)
+		return body
+	}
+	body.Res.Returnval = simulator.CreateTask(c.ClusterComputeResource, "addHost", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		spec := *req
+		if len(c.Network) == 0 { // vcsim looks for the first; a new cluster has none
+			net := ctx.Map.Any("Network").(*mo.Network)
+			c.Network = append(c.Network, net.Self)
+		}
+		r := c.ClusterComputeResource.AddHostTask(ctx, &spec).(*methods.AddHost_TaskBody)
+		ref, fault := inner(ctx, r.Res.Returnval)
+		if fault == nil { // views saw it before it had its place
+			ctx.Map.Put(ctx.Map.Get(ref.(types.ManagedObjectReference)))
+		}
+		return ref, fault
+	}).Run(ctx)
+	return body
+}
+
+// DestroyTask removes a cluster, and its hosts with it.
+func (c *clusterObject) DestroyTask(ctx *simulator.Context, _ *types.Destroy_Task) soap.HasFault {
+	run := func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		if f, ok := ctx.Map.Get(*c.Parent).(*simulator.Folder); ok {
+			ctx.Map.RemoveReference(ctx, f, &f.ChildEntity, c.Self)
+		}
+		for _, ref := range c.Host {
+			ctx.Map.Remove(ctx, ref)
+		}
+		ctx.Map.Remove(ctx, c.Self)
+		return nil, nil
+	}
+	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: simulator.CreateTask(c.ClusterComputeResource, "destroy", run).Run(ctx)}}
 }
 
 func (w *World) known(spec types.HostConnectSpec) *World {

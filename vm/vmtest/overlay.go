@@ -39,6 +39,10 @@ type (
 		*simulator.HostFirewallSystem
 		w *World
 	}
+	clusterObject struct {
+		*simulator.ClusterComputeResource
+		w *World
+	}
 	computeResource struct {
 		*mo.ComputeResource
 		w *World
@@ -118,6 +122,8 @@ func (w *World) wrapped(o mo.Reference) mo.Reference {
 		return &disks{o, w}
 	case *simulator.HostFirewallSystem:
 		return &firewall{o, w}
+	case *simulator.ClusterComputeResource:
+		return &clusterObject{o, w}
 	case *mo.ComputeResource:
 		return &computeResource{o, w}
 	case *simulator.OvfManager:

@@ -88,6 +88,8 @@ type World struct {
 	lines      map[string]*SerialPort // of guests that run, by name
 	rules      map[string]bool        // of the firewall, those that are on
 
+	lastClone *types.VirtualMachineCloneSpec
+
 	noScreen atomic.Bool // the web server has no /screen
 }
 

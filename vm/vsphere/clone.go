@@ -22,6 +22,7 @@ func (c *Conn) Clone(ctx context.Context, v vm.VM, cs vm.CloneSpec, progress vm.
 		return vm.VM{}, err
 	}
 	spec := types.VirtualMachineCloneSpec{Location: types.VirtualMachineRelocateSpec{Pool: &where.pool, Host: where.host}}
+	spec.Customization = customizationSpec(cs.Customize)
 	if cs.Datastore != "" {
 		ds, err := c.datastoreRef(ctx, cs.Datastore, where.dc)
 		if err != nil {

@@ -21,19 +21,20 @@ func (c *Conn) Host(ctx context.Context, name string) (*vm.Host, error) {
 	var h mo.HostSystem
 	pc := property.DefaultCollector(c.vc)
 	err = pc.RetrieveOne(ctx, ref, []string{"name", "runtime.connectionState", "runtime.inMaintenanceMode", "summary.hardware",
-		"summary.config.product", "summary.managementServerIp", "configManager.networkSystem", "network", "datastore"}, &h)
+		"summary.config.product", "summary.config.vmotionEnabled", "summary.quickStats", "summary.managementServerIp", "configManager.networkSystem", "network", "datastore"}, &h)
 	if err != nil {
 		return nil, wrap(err)
 	}
 	out := &vm.Host{
 		ID: ref.Value, Name: h.Name, Connected: h.Runtime.ConnectionState == types.HostSystemConnectionStateConnected,
-		Maintenance: h.Runtime.InMaintenanceMode, VCenter: h.Summary.ManagementServerIp,
+		Maintenance: h.Runtime.InMaintenanceMode, VCenter: h.Summary.ManagementServerIp, VMotion: h.Summary.Config.VmotionEnabled,
 	}
 	if p := h.Summary.Config.Product; p != nil {
 		out.Version, out.Build = p.Version, p.Build
 	}
 	if hw := h.Summary.Hardware; hw != nil {
 		out.Vendor, out.Model, out.CPUs, out.MHz, out.MemoryMB = hw.Vendor, hw.Model, int(hw.NumCpuCores), int(hw.CpuMhz), hw.MemorySize>>20
+		out.CPUModel, out.FreeMB = hw.CpuModel, out.MemoryMB-int64(h.Summary.QuickStats.OverallMemoryUsage)
 	}
 	return out, c.hostParts(ctx, pc, ref, &h, out)
 }
