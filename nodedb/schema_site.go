@@ -74,6 +74,7 @@ var siteKeys = []SiteKey{
 	{"sharedtftp", "1", "whether all servers share one TFTP directory"},
 	{"sshbetweennodes", "ALLGROUPS", "groups whose nodes reach each other without a password, ALLGROUPS or NOGROUPS"},
 	{"syspowerinterval", "0", "seconds between systems when rpower turns on many"},
+	{"templatecommands", "", "yes: #COMMAND:...# in xCAT's templates runs on this server; refused otherwise"},
 	{"tftpdir", "/tftpboot", "directory of files for TFTP"},
 	{"timezone", "", "time zone of nodes, as Europe/Berlin"},
 	{"useNmapfromMN", "no", "whether the state of nodes is looked up from this server"},

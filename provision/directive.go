@@ -104,7 +104,7 @@ func (d *Directives) value(word, arg, dir string, depth int) (string, error) {
 	case "SETINSTALLNIC":
 		return d.Node.InstallNIC, nil
 	case "COMMAND":
-		return "", fmt.Errorf("would run a command on the server, which templates may not: %w", nodedb.ErrInvalid)
+		return templateCommand(d.Snap, arg)
 	case "ENV":
 		return "", fmt.Errorf("would show the server's environment, which templates may not: %w", nodedb.ErrInvalid)
 	}

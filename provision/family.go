@@ -73,6 +73,10 @@ type Boot struct {
 	TFTP     bool             // the system's own loader loads by TFTP: paths must be the TFTP server's
 	MAC      net.HardwareAddr // the interface that boots
 
+	// HostKey returns the host's SSH key in PEM, the same at each boot; nil
+	// where a boot is only rehearsed.
+	HostKey func() ([]byte, error)
+
 	// State returns the configuration that a stateless host last posted of
 	// itself (CallbackURL("state")), a gzip tar; nothing if none is kept. It may
 	// be nil.
@@ -102,6 +106,12 @@ func (b *Boot) token() string {
 		return "TOKEN"
 	}
 	return b.Token
+}
+
+// An Outliner is a family that says in words what a boot would do: which disk
+// it takes, how the network is set up.
+type Outliner interface {
+	Outline(b *Boot) ([]string, error)
 }
 
 // A Family knows the media, boot files and answer files of one kind of

@@ -94,11 +94,17 @@ func (s *Service) Nodeset(ctx context.Context, nodes []string, act Action) ([]Re
 	if err != nil {
 		return nil, err
 	}
+	var stateless []string
 	for _, r := range results {
-		if r.Err == nil {
-			s.journal.reset(r.Node)
+		if r.Err != nil {
+			continue
+		}
+		s.journal.reset(r.Node)
+		if strings.HasPrefix(r.State, string(nodedb.ModeNetboot)+" esxi") {
+			stateless = append(stateless, r.Node)
 		}
 	}
+	s.keysSoon(stateless)
 	return results, nil
 }
 

@@ -270,6 +270,9 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
 	}
 	s.withTry(b, a, try, m)
+	if !s.dry(m) {
+		b.HostKey = func() ([]byte, error) { return s.hostKey(n.Name) }
+	}
 	b.TFTP = m.TFTP
 	if b.HTTPBoot || file == "bootx64.efi" || file == "crypto64.efi" {
 		b.HTTPBoot = true

@@ -11,8 +11,9 @@ import (
 // A Preview is what nodeset would change of one node.
 type Preview struct {
 	Node  string
-	State string // the state that it would have
-	Diff  string // of every file that it would be sent, as a unified diff
+	State string   // the state that it would have
+	Plan  []string // in words, where the family has any
+	Diff  string   // of every file that it would be sent, as a unified diff
 	Err   error
 }
 
@@ -21,28 +22,31 @@ func (s *Service) Preview(snap *nodedb.Snapshot, nodes []string, act Action) []P
 	var out []Preview
 	for _, name := range nodes {
 		p := Preview{Node: name}
-		p.State, p.Diff, p.Err = s.preview(snap, name, act)
+		p.Err = s.preview(snap, name, act, &p)
 		out = append(out, p)
 	}
 	return out
 }
 
-func (s *Service) preview(snap *nodedb.Snapshot, name string, act Action) (state, text string, err error) {
+func (s *Service) preview(snap *nodedb.Snapshot, name string, act Action, p *Preview) error {
 	n, err := snap.Node(name)
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	t, _, err := resolve(snap, n, act)
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	if t.mode.Loads() {
 		if err := s.rehearse(snap, n, t); err != nil {
-			return "", "", err
+			return err
+		}
+		if p.Plan, err = s.outline(snap, n, t); err != nil {
+			return err
 		}
 	}
 	if err := s.rehearseChain(snap, n, act.Next); err != nil {
-		return "", "", err
+		return err
 	}
 	before := s.filesFor(snap, n, current(snap, n))
 	after := s.filesFor(snap, n, t)
@@ -50,7 +54,20 @@ func (s *Service) preview(snap *nodedb.Snapshot, name string, act Action) (state
 	if n.CurrState != t.state() {
 		head = fmt.Sprintf("-currstate=%s\n+currstate=%s\n", n.CurrState, t.state())
 	}
-	return t.state(), head + diffFiles(before, after), nil
+	p.State, p.Diff = t.state(), head+diffFiles(before, after)
+	return nil
+}
+
+// outline is what a boot would do, in words.
+func (s *Service) outline(snap *nodedb.Snapshot, n *nodedb.Node, t target) ([]string, error) {
+	b, f, err := s.boot(snap, n, t, s.facing(snap, n, netip.Addr{}))
+	if err != nil {
+		return nil, err
+	}
+	if o, ok := f.(Outliner); ok {
+		return o.Outline(b)
+	}
+	return nil, nil
 }
 
 // filesFor are all files that a node is sent for a target, by firmware.

@@ -54,6 +54,7 @@ type Service struct {
 
 	sightings sightings
 	arrivals  arrivals
+	keys      hostKeys
 	loader    []fs.FS // boot loaders, the operator's first
 
 	mu      sync.Mutex            // guards the fields below
@@ -77,6 +78,7 @@ func NewService(c Config) *Service {
 	}
 	s.sightings.seen = map[string]time.Time{}
 	s.arrivals.nodes, s.arrivals.sem = map[string]*arrival{}, make(chan struct{}, knocks)
+	s.keys.busy, s.keys.work = map[string]*sync.Mutex{}, make(chan string, 4096)
 	s.leases = newLeaser(c.DB, c.Now)
 	s.journal = newJournal(c.DB, c.Now, c.Log)
 	return s
@@ -87,6 +89,7 @@ func NewService(c Config) *Service {
 func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.watchArrivals(ctx) })
+	wg.Go(func() { s.makeKeys(ctx) })
 	defer wg.Wait()
 	return s.journal.run(ctx)
 }

@@ -113,6 +113,9 @@ func previewAll(s *Session, snap *nodedb.Snapshot, nodes []*nodedb.Node, act pro
 			continue
 		}
 		s.Node(p.Node, "%s (not done)", p.State)
+		for _, line := range p.Plan {
+			s.Label(p.Node, "plan", "%s", line)
+		}
 		s.Text(p.Diff)
 	}
 	return nil

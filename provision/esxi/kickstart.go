@@ -20,18 +20,19 @@ type KickstartData struct {
 	Profile string // "base"
 	Version Version
 
-	Password string // root's, hashed
-	Install  string // the command that says what to do with which disk
-	FindDisk *FindDisk
-	Network  string // the network command; what it says, for hosts without an installer:
-	Device   string // MAC or vmnicN of the management interface
-	Static   bool   // it has a fixed address:
-	IP       string
-	Netmask  string
-	Gateway  string
-	VLAN     int
-	Keyboard string // "German"; empty: the installer's default
-	Licence  string // key for serialnum; empty: evaluation
+	Password    string // root's, hashed
+	Install     string // the command that says what to do with which disk
+	FindDisk    *FindDisk
+	Network     string // the network command; what it says, for hosts without an installer:
+	Device      string // MAC or vmnicN of the management interface
+	OtherDevice bool   // which is not the one that boots
+	Static      bool   // it has a fixed address:
+	IP          string
+	Netmask     string
+	Gateway     string
+	VLAN        int
+	Keyboard    string // "German"; empty: the installer's default
+	Licence     string // key for serialnum; empty: evaluation
 
 	Server     string // our address
 	Tree       string // address of the install tree
@@ -54,6 +55,11 @@ type KickstartData struct {
 	Datastore string     // name for datastore1; empty: keep it
 	Switches  []vSwitch  // each with Name, Uplinks, Groups of Name and VLAN
 	NFS       []nfsStore // each with Name, Host, Path
+	Services  []toggle   // each with Name and On
+	Firewall  []toggle   // rule sets, likewise
+	LegacyCPU bool       // the installed system is to start on an old processor
+	Serial    int        // COM port of the serial console, 1 to 4; 0: none
+	Speed     string     // its speed
 	FirstBoot bool       // %firstboot will run: no Secure Boot
 
 	// Attr is any other of the node's values: {{call .Attr "nodepos.rack"}}; and
@@ -178,6 +184,7 @@ func (h *host) kickstartData() (*KickstartData, error) {
 		Hostname: s.hostname, Domain: s.search, Stateless: h.Mode == nodedb.ModeNetboot, SSH: s.ssh, Shell: s.shell, Keys: s.keys,
 		NTP: s.ntp, DNS: s.dns, Syslog: s.syslog,
 		Datastore: s.datastore, Switches: s.switches, NFS: s.nfs, FirstBoot: s.first,
+		Services: s.services, Firewall: s.firewall, LegacyCPU: s.legacyCPU && h.version.AtLeast(7), Serial: s.serial.port, Speed: s.serial.speed,
 		Attr: h.attr, Site: h.Snap.Site,
 	}
 	d.address(s.network)
@@ -250,7 +257,7 @@ func (h *host) attr(column string) (string, error) {
 
 // address fills in how the management interface is set up.
 func (d *KickstartData) address(n network) {
-	d.Device, d.Static, d.VLAN = n.device, n.static, n.vlan
+	d.Device, d.Static, d.VLAN, d.OtherDevice = n.device, n.static, n.vlan, n.other
 	if n.static {
 		d.IP, d.Netmask = n.addr.Addr().String(), n.mask()
 	}

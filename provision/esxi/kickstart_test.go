@@ -79,6 +79,12 @@ func TestKickstartLines(t *testing.T) {
 		{"port group", "8.0.2", attrs{"esxi.vswitches=vSwitch1:vmnic1:prod net=10"}, "esxcli network vswitch standard portgroup set", "esxcli network vswitch standard portgroup set -p 'prod net' -v 10"},
 		{"NFS", "8.0.2", attrs{"esxi.nfs=vms=10.1.0.1:/vms/vmware"}, "esxcli storage nfs", "esxcli storage nfs add -H 10.1.0.1 -s /vms/vmware -v 'vms'"},
 		{"datastore", "8.0.2", attrs{"esxi.datastore=local-esx1"}, "vim-cmd hostsvc/datastore", "vim-cmd hostsvc/datastore/rename datastore1 'local-esx1'"},
+		{"services on", "8.0.2", attrs{"esxi.services=ntpd,-slpd"}, "/etc/init.d/ntpd start", "/etc/init.d/ntpd start"},
+		{"services off", "6.7.0", attrs{"esxi.services=ntpd,-slpd"}, "chkconfig slpd off", "chkconfig slpd off"},
+		{"firewall", "8.0.2", attrs{"esxi.firewall=-CIMSLP"}, "esxcli network firewall ruleset set -r CIM", "esxcli network firewall ruleset set -r CIMSLP -e false"},
+		{"serial console of the installed system", "8.0.2", attrs{"nodehm.serialport=1", "nodehm.serialspeed=9600"}, "esxcli system settings kernel set -s com2", "esxcli system settings kernel set -s com2_baud -v 9600"},
+		{"an old processor", "8.0.2", attrs{"esxi.legacycpu=yes"}, "  grep -q allowLegacyCPU", `  grep -q allowLegacyCPU "$cfg" || sed -i 's/^kernelopt=.*$/& allowLegacyCPU=true/' "$cfg"`},
+		{"an old processor, before 7.0", "6.7.0", attrs{"esxi.legacycpu=yes"}, "  grep -q allowLegacyCPU", ""},
 		{"keys", "8.0.2", attrs{"esxi.sshkeys=ssh-rsa AAAAB3NzaC1yc2E= me|ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHn root@mn"}, "ssh-rsa", "ssh-rsa AAAAB3NzaC1yc2E= me"},
 	} {
 		if got := lineOf(ks(t, install(t, tt.version, tt.attrs...)), tt.word); got != tt.want {
@@ -118,6 +124,8 @@ func TestSettingsThatAreWrong(t *testing.T) {
 		{"esxi.nfs=a=b", "not name=server:/path"},
 		{"esxi.nfs=a=h:/x;y", "not name=server:/path"},
 		{"esxi.mediasize=huge", "not one of min"},
+		{"esxi.services=a/../b", "not a name"},
+		{"esxi.firewall=$(x)", "not a name"},
 		{"nodehm.serialport=9", "not 0 to 3"},
 		{"nodehm.serialport=0 nodehm.serialspeed=fast", "not a number"},
 		{"bootparams.addkcmdline=x=#NODEATTRIB:ipmi:password#", "would put a secret"},

@@ -31,6 +31,13 @@ func (f *Family) overlay(h *host) ([]byte, error) {
 	if len(d.Keys) > 0 {
 		list = append(list, overlayFile{keysFile(h.version), 0o600, strings.Join(d.Keys, "\n") + "\n"})
 	}
+	if h.HostKey != nil && h.version.AtLeast(5) { // ESXi 4's sshd has keys in a form of its own
+		key, err := h.HostKey()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, overlayFile{"etc/ssh/ssh_host_rsa_key", 0o600, string(key)})
+	}
 	scripts, err := f.overlayScripts(h, d)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,58 @@ func untar(t *testing.T, module []byte) map[string]string {
 	}
 }
 
+// TestOverlayOfTheTable: all that the table may say of a stateless host comes
+// to stand in its overlay.
+func TestOverlayOfTheTable(t *testing.T) {
+	b := stateless(t, "8.0.2", "esxi.bootproto=static", "esxi.device=00:50:56:aa:bb:dd", "esxi.vlan=12", "esxi.services=snmpd,-slpd", "esxi.firewall=snmp,-CIMSLP",
+		"esxi.ntpservers=10.1.0.9", "esxi.syslog=tcp://10.1.0.8:514", "esxi.vswitches=vSwitch1:vmnic2:prod=30", "esxi.nfs=vms=10.1.0.1:/vms", "esxi.shell=no")
+	b.HostKey = func() ([]byte, error) { return []byte("-----BEGIN RSA PRIVATE KEY-----\n"), nil }
+	dir := t.TempDir()
+	os.Mkdir(filepath.Join(dir, "esxi"), 0o755)
+	os.WriteFile(filepath.Join(dir, "esxi", "local.sh"), []byte("echo the operator is heard\n"), 0o644)
+	module, err := New(templates.New(dir)).Make(b, "overlay.tgz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := untar(t, module)
+	if got := files["etc/ssh/ssh_host_rsa_key"]; got != "600 -----BEGIN RSA PRIVATE KEY-----\n" {
+		t.Errorf("host key: %q", got)
+	}
+	script := files["etc/init.d/99.margay"]
+	for _, want := range []string{
+		"awk -v want='00:50:56:aa:bb:dd'",
+		"portgroup set -p 'Management Network' -v 12",
+		"ipv4 set -i vmk0 -t static -I 10.1.0.11 -N 255.255.0.0 -g 10.1.0.254",
+		"esxcli network ip dns server add -s 10.1.0.1",
+		"esxcli system hostname set --fqdn=esx1.cluster.example",
+		"esxcli system ntp set -s 10.1.0.9 -e true",
+		"esxcli system syslog config set --loghost='tcp://10.1.0.8:514'",
+		"esxcli network vswitch standard add -v 'vSwitch1'",
+		"portgroup set -p 'prod' -v 30",
+		"esxcli storage nfs add -H 10.1.0.1 -s /vms -v 'vms'",
+		"/etc/init.d/snmpd start", "/etc/init.d/slpd stop",
+		"ruleset set -r snmp -e true", "ruleset set -r CIMSLP -e false",
+		"vim-cmd hostsvc/start_ssh",
+		"echo the operator is heard",
+		"--post-file /tmp/margay-state/state.tgz " + b.CallbackURL("state"),
+	} {
+		if !strings.Contains(script, want) {
+			t.Errorf("no %q in\n%s", want, script)
+		}
+	}
+	if strings.Contains(script, "start_esx_shell") {
+		t.Error("the shell is turned on")
+	}
+	if sh, err := exec.LookPath("sh"); err == nil {
+		_, text, _ := strings.Cut(script, " ")
+		cmd := exec.Command(sh, "-n")
+		cmd.Stdin = strings.NewReader(text)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("the script does not parse: %v %s", err, out)
+		}
+	}
+}
+
 func TestOverlay(t *testing.T) {
 	for _, tt := range []struct{ version, keys, script string }{
 		{"4.1.0", ".ssh/authorized_keys", "etc/vmware/init/init.d/99.margay"},

@@ -33,6 +33,8 @@ type settings struct {
 	shell    bool
 	first    bool // %firstboot runs: no Secure Boot
 
+	services  []toggle
+	firewall  []toggle
 	datastore string
 	switches  []vSwitch
 	nfs       []nfsStore
@@ -63,6 +65,8 @@ func readSettings(b *provision.Boot) (s settings, err error) {
 		ssh:       r.yes("esxi.ssh", true),
 		shell:     r.yes("esxi.shell", true),
 		first:     !r.yes("esxi.secureboot", false),
+		services:  r.toggles("esxi.services"),
+		firewall:  r.toggles("esxi.firewall"),
 		datastore: r.name("esxi.datastore"),
 		mediaSize: r.word("esxi.mediasize", "", "", "min", "small", "default", "max"),
 		legacyCPU: r.yes("esxi.legacycpu", false),
@@ -123,6 +127,28 @@ func (r *reader) name(column string) string {
 }
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$`)
+
+// A toggle is something to turn on or off.
+type toggle struct {
+	Name string
+	On   bool
+}
+
+var toggleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// toggles are names, each to be turned off if a - stands before it.
+func (r *reader) toggles(column string) []toggle {
+	var out []toggle
+	for _, w := range r.list(column) {
+		name, off := strings.CutPrefix(w, "-")
+		if !toggleName.MatchString(name) {
+			r.Fail(column, fmt.Errorf("%q is not a name, with - before it or without", w))
+			continue
+		}
+		out = append(out, toggle{name, !off})
+	}
+	return out
+}
 
 func (r *reader) list(column string) []string { return provision.List(r.text(column)) }
 
@@ -200,6 +226,7 @@ func (s settings) kernelOptions(h *host) []string {
 // A network is how a host's management interface is set up.
 type network struct {
 	device  string // MAC or vmnic
+	other   bool   // it is not the interface that boots
 	static  bool
 	addr    netip.Prefix
 	gateway netip.Addr
@@ -216,7 +243,7 @@ func (r *reader) network() network {
 		} else if !vmnic.MatchString(v) {
 			r.Fail("esxi.device", fmt.Errorf("%q is neither a MAC nor vmnicN", v))
 		}
-		n.device = v
+		n.device, n.other = v, v != n.device
 	}
 	own := r.text("esxi.ip")
 	if r.word("esxi.bootproto", "dhcp", "dhcp", "static") == "dhcp" && own == "" {

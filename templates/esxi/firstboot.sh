@@ -63,6 +63,27 @@ esxcli storage nfs add -H {{.Host}} -s {{.Path}} -v {{quote .Name}}
 {{- if .Datastore}}
 vim-cmd hostsvc/datastore/rename datastore1 {{quote .Datastore}}
 {{- end}}
+{{- range .Services}}
+{{- if .On}}
+chkconfig {{.Name}} on
+/etc/init.d/{{.Name}} start
+{{- else}}
+/etc/init.d/{{.Name}} stop
+chkconfig {{.Name}} off
+{{- end}}
+{{- end}}
+{{- range .Firewall}}
+esxcli network firewall ruleset set -r {{.Name}} -e {{.On}}
+{{- end}}
+{{- if and .Serial (not .Stateless)}}
+esxcli system settings kernel set -s gdbPort -v none
+esxcli system settings kernel set -s logPort -v none
+esxcli system settings kernel set -s tty2Port -v com{{.Serial}}
+esxcli system settings kernel set -s com{{.Serial}}_baud -v {{.Speed}}
+{{- end}}
+{{- with include "local.sh" .}}
+{{.}}
+{{- end}}
 {{- if not .Stateless}}
 /sbin/auto-backup.sh
 {{- end}}

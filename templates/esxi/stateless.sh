@@ -8,6 +8,16 @@ for try in $(seq 60); do
   sleep 5
 done
 {{- if .Version.AtLeast 5}}
+{{- if .OtherDevice}}
+# The management network hangs on another interface than the one that boots.
+uplink=$(esxcli network nic list | awk -v want={{quote .Device}} '$1 == want || index(tolower($0), want) { print $1; exit }')
+if [ -n "$uplink" ]; then
+  esxcli network vswitch standard uplink add -v vSwitch0 -u "$uplink" 2>/dev/null
+  for old in $(esxcli network vswitch standard list -v vSwitch0 | sed -n 's/^ *Uplinks: //p' | tr ',' ' '); do
+    [ "$old" = "$uplink" ] || esxcli network vswitch standard uplink remove -v vSwitch0 -u "$old"
+  done
+fi
+{{- end}}
 {{- if .VLAN}}
 esxcli network vswitch standard portgroup set -p 'Management Network' -v {{.VLAN}}
 {{- end}}
