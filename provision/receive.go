@@ -117,6 +117,10 @@ func (s *Service) reached(ctx context.Context, n *nodedb.Node, a *Attempt, try i
 			bad = s.afterInstall(tx, n.Name, now)
 		}
 		tx.Put(attemptKey(n.Name), now.attrs())
+		// Stateless ESXi is given the same key each time; diskless Linux makes one.
+		if phase == PhaseInstalled || a.Mode == nodedb.ModeNetboot && !strings.HasPrefix(n.Attr("nodetype.os"), "esx") {
+			tx.Delete(nodedb.Key{Kind: KindHostKey, Name: n.Name})
+		}
 		return nil
 	})
 	if err != nil || !changed {

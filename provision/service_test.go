@@ -185,9 +185,15 @@ func TestInstall(t *testing.T) {
 	if _, err := s.get(from1, "boot/esx1/ks.cfg?t="+tok); err != nil {
 		t.Fatalf("ks.cfg: %v", err)
 	}
+	if err := CheckHostKey(t.Context(), s.DB, "esx1", "SHA256:before"); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckHostKey(t.Context(), s.DB, "esx1", "SHA256:other"); err == nil || !strings.Contains(err.Error(), "makeknownhosts esx1") {
+		t.Errorf("another host key: %v", err)
+	}
 	for _, step := range []struct{ name, status, state string }{
 		{"installing", "installing", "install esxi8-x86_64-base"},
-		{"installed", "installed", "boot"},
+		{"installed", "installed", "boot"}, // its host key is another now
 		{"installed", "installed", "boot"}, // said twice
 		{"booted", "booted", "boot"},
 		{"installing", "booted", "boot"}, // too late
@@ -200,6 +206,9 @@ func TestInstall(t *testing.T) {
 		if string(n.Status) != step.status || n.CurrState != step.state {
 			t.Errorf("after %s: status %q, currstate %q; want %q, %q", step.name, n.Status, n.CurrState, step.status, step.state)
 		}
+	}
+	if fp := HostKey(s.DB.Snapshot(), "esx1"); fp != "" {
+		t.Errorf("host key %s is kept though the host was installed anew", fp)
 	}
 	if _, err := s.get(from1, "boot/esx1/ks.cfg?t="+tok); err == nil {
 		t.Error("ks.cfg is still served after the install")

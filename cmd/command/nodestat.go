@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"margay/nodedb"
+	"margay/provision/ping"
 )
 
 var nodestatCmd = &Command{
@@ -21,8 +22,8 @@ var nodestatCmd = &Command{
 	Usage: "noderange [-u] [-p]",
 	Short: "say which nodes answer, and what listens on them",
 	Long: `Say what answers on each node's address: sshd (port 22), https (443) and esxi
-(902), separated by commas. A machine that answers without any of them shows
-what nodeset has it do, or ping; one that does not answer at all shows noping.
+(902), separated by commas. A machine that has none of them, and answers, if only
+to ping, shows what nodeset has it do, or ping; one that does not answer at all shows noping.
 
   -u   write it to the nodes' appstatus, and alive or unreachable to status
   -p   and whether those that do not answer are switched on: rpower stat`,
@@ -53,9 +54,28 @@ const (
 // A nodeStat is what was found of a node.
 type nodeStat struct {
 	node  *nodedb.Node
+	addr  netip.Addr
 	apps  []string
 	alive bool
 	err   error
+}
+
+// pingDead asks once more, by ping, those that answered on no port: a firewall
+// may drop what is not for it.
+func pingDead(ctx context.Context, stats []nodeStat) {
+	where := map[netip.Addr][]int{}
+	var dead []netip.Addr
+	for i, st := range stats {
+		if a := st.addr.Unmap(); a.IsValid() && !st.alive && st.err == nil {
+			dead = append(dead, a)
+			where[a] = append(where[a], i)
+		}
+	}
+	for a, up := range (ping.Sweep{Wait: statWait}).All(ctx, dead) {
+		for _, i := range where[a] {
+			stats[i].alive = up
+		}
+	}
 }
 
 func nodestat(ctx context.Context, s *Session, args []string) error {
@@ -67,6 +87,7 @@ func nodestat(ctx context.Context, s *Session, args []string) error {
 		return Usagef("one noderange")
 	}
 	stats := askAll(ctx, nodes)
+	pingDead(ctx, stats)
 	var dead []string
 	for _, st := range stats {
 		if st.err != nil {
@@ -116,6 +137,7 @@ func ask(ctx context.Context, n *nodedb.Node) nodeStat {
 		st.err = err
 		return st
 	}
+	st.addr, _ = netip.ParseAddr(addr)
 	ctx, cancel := context.WithTimeout(ctx, statWait)
 	defer cancel()
 	answers := make([]error, len(statPorts))

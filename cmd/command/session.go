@@ -31,6 +31,7 @@ type Deps struct {
 	Guests   *vm.Manager // nil: none
 	Hardware *Hardware   // nil: none
 	Serial   SerialLines // nil: none
+	Shell    *Shell      // nil: none
 	Log      *slog.Logger
 	Version  string
 	Ports    Ports
@@ -66,6 +67,7 @@ type Session struct {
 	Conn  *api.Conn
 
 	failed    atomic.Bool
+	code      atomic.Int32           // the exit status of a failure, if not 1
 	first     atomic.Pointer[string] // the first error that was printed
 	noderange string                 // what the command is for, as typed
 
@@ -97,9 +99,19 @@ func (s *Session) run(ctx context.Context, req *api.Request, conn *api.Conn) int
 		s.Error("%s", err)
 	}
 	if s.failed.Load() {
-		return 1
+		return max(1, int(s.code.Load()))
 	}
 	return 0
+}
+
+// FailWith makes the exit status a number of failures, as xdsh and psh have it.
+// It has eight bits, and never is 0.
+func (s *Session) FailWith(n int) {
+	if n == 0 {
+		return
+	}
+	s.failed.Store(true)
+	s.code.Store(int32(min(n, 255)))
 }
 
 // Fail makes the exit status 1 without printing anything.
@@ -160,6 +172,12 @@ func (s *Session) NodeWarn(node, format string, args ...any) {
 // changing the exit status.
 func (s *Session) ErrLine(format string, args ...any) {
 	s.Conn.Send(api.Frame{Kind: api.FrameErr, Text: fmt.Sprintf(format, args...)})
+}
+
+// NodeErrLine prints "node: text" to standard error, without a level and
+// without changing the exit status.
+func (s *Session) NodeErrLine(node, text string) {
+	s.Conn.Send(api.Frame{Kind: api.FrameErr, Node: node, Text: text})
 }
 
 // Progress replaces the terminal's current line; nothing without a terminal.

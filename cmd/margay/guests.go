@@ -35,6 +35,15 @@ func (d *daemon) guests(log *slog.Logger) (*vm.Manager, error) {
 	return &vm.Manager{API: api.Dial, SSH: shell.Dial, Log: log, OpenDisk: command.OpenDisk, Scratch: filepath.Join(d.state, "tmp")}, nil
 }
 
+// shell is how we log in to nodes.
+func (d *daemon) shell() (*command.Shell, error) {
+	key, public, err := ssh.LoadKey(d.sshKey())
+	if err != nil {
+		return nil, err
+	}
+	return &command.Shell{Keys: []ssh.Key{key}, Public: public}, nil
+}
+
 // sshKey is the file of the key that we log in to hosts with; its public half
 // goes into the hosts' kickstarts.
 func (d *daemon) sshKey() string { return filepath.Join(d.state, "ssh", "id_ecdsa") }

@@ -300,6 +300,9 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	lines := newSerialLines(ctx, d.db, filepath.Join(d.state, "consoles"), d.log)
 	defer lines.Close()
 	deps.Serial = lines
+	if deps.Shell, err = d.shell(); err != nil {
+		return err
+	}
 	deps.Backup = d.backup
 	deps.Audit = command.NewAudit(d.db, d.log)
 	g.Go(func() error { return deps.Audit.Run(ctx) })

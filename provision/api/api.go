@@ -24,7 +24,7 @@ type Request struct {
 }
 
 // EnvNames are the environment variables that a client passes on.
-var EnvNames = []string{"XCAT_NODE_PREFIX", "XCAT_NODE_SUFFIX", "XCATPSHFANOUT", "TERM"}
+var EnvNames = []string{"XCAT_NODE_PREFIX", "XCAT_NODE_SUFFIX", "XCATPSHFANOUT", "DSH_FANOUT", "DSH_TIMEOUT", "DSH_NODE_OPTS", "DSH_REMOTE_PASSWORD", "TERM"}
 
 // A FrameKind says what a frame is.
 type FrameKind string

@@ -100,7 +100,7 @@ func status(ctx context.Context, err error) (int, error) {
 	switch {
 	case ctx.Err() != nil:
 		return -1, context.Cause(ctx)
-	case err == nil:
+	case err == nil, errors.Is(err, io.EOF): // it read not all of its input
 		return 0, nil
 	case errors.As(err, &exit) && exit.Signal() != "":
 		return -1, &Signalled{exit.Signal()}

@@ -139,6 +139,7 @@ func TestRun(t *testing.T) {
 		{"echo one; echo two >&2; exit 3", "", "one\n", "two\n", 3},
 		{"cat", "from us", "from us", "", 0},
 		{"echo " + ssh.Quote("it's $HOME & 'more'"), "", "it's $HOME & 'more'\n", "", 0},
+		{"head -c 2", strings.Repeat("x", 4<<20), "xx", "", 0},
 		{"printf " + ssh.Quote(""), "", "", "", 0},
 	}
 	for _, tt := range tests {
