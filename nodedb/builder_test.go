@@ -60,6 +60,14 @@ func describe(s *Snapshot) string {
 		}
 		b.WriteByte('\n')
 	}
+	for _, r := range []string{"nodetype.os==a", "os!=b", "nodetype.os=~^[cn]", "hosts.ip!~1$", "mac=", "groups=g1", "/n[1-3]"} {
+		nodes, err := s.Expand(r)
+		fmt.Fprintf(&b, "%s: %v", r, err)
+		for _, n := range nodes {
+			fmt.Fprintf(&b, " %s", n.Name)
+		}
+		b.WriteByte('\n')
+	}
 	for i := range 7 {
 		fmt.Fprintf(&b, "%d %v %v\n", i, s.NamesByMAC([]byte{0, 0x50, 0x56, 0, 0, byte(i)}), s.NamesByAddr(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})))
 	}

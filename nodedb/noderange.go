@@ -250,7 +250,12 @@ func (x *expander) regexp(set *nodeSet, text string) error {
 	if err != nil {
 		return fmt.Errorf("Invalid regular expression %s, check the noderange syntax.: %w", text, err)
 	}
-	set.addIf(func(s *slot) bool { return re.MatchString(s.rec.Name) })
+	open, err := perlRegexp(text)
+	if err != nil {
+		return fmt.Errorf("Invalid regular expression %s, check the noderange syntax.: %w", text, err)
+	}
+	prefix, _ := open.LiteralPrefix()
+	set.addNamed(prefix, re.MatchString)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/bits"
 	"slices"
+	"strings"
 )
 
 // A nodeSet is a set of nodes of one snapshot, a bit each, in the order of
@@ -43,11 +44,17 @@ func (n *nodeSet) addName(name string) {
 	n.extra[name] = struct{}{}
 }
 
-// addIf adds the nodes that want says yes to.
-func (n *nodeSet) addIf(want func(*slot) bool) {
-	for c, chunk := range n.table.chunks {
-		for i := range chunk.items {
-			if s := chunk.items[i].value; !s.off() && want(s) {
+// addNamed adds the nodes whose names begin with prefix and that want says yes
+// to.
+func (n *nodeSet) addNamed(prefix string, want func(name string) bool) {
+	c, i, _ := n.table.find(prefix)
+	for ; c < len(n.table.chunks); c, i = c+1, 0 {
+		items := n.table.chunks[c].items
+		for ; i < len(items); i++ {
+			if !strings.HasPrefix(items[i].name, prefix) {
+				return
+			}
+			if want(items[i].name) && !items[i].value.off() {
 				n.addAt(c, i)
 			}
 		}
@@ -56,9 +63,14 @@ func (n *nodeSet) addIf(want func(*slot) bool) {
 
 // addSorted adds those nodes that are in a sorted list of names.
 func (n *nodeSet) addSorted(names *sorted[struct{}]) {
+	if names.len() == n.table.len() {
+		n.addAll() // members of groups are nodes
+		return
+	}
 	if names.len()*16 < n.table.len() {
+		at := 0
 		for name := range names.all() {
-			n.addNode(name)
+			at = n.addAfter(at, name)
 		}
 		return
 	}
@@ -79,6 +91,28 @@ func (n *nodeSet) addSorted(names *sorted[struct{}]) {
 			n.addAt(c, i)
 		}
 	}
+}
+
+// addAfter adds a node that is in the chunk at or in one behind it, and returns
+// in which.
+func (n *nodeSet) addAfter(at int, name string) int {
+	chunks := n.table.chunks
+	step := 1
+	for at+step < len(chunks) && chunks[at+step].items[0].name <= name {
+		at += step
+		step *= 2
+	}
+	for ; step > 0; step /= 2 {
+		if at+step < len(chunks) && chunks[at+step].items[0].name <= name {
+			at += step
+		}
+	}
+	if at < len(chunks) {
+		if i, ok := chunks[at].find(name); ok && !chunks[at].items[i].value.off() {
+			n.addAt(at, i)
+		}
+	}
+	return at
 }
 
 func (n *nodeSet) union(o *nodeSet) {
@@ -111,11 +145,7 @@ func (n *nodeSet) subtract(o *nodeSet) {
 
 // len is how many names the set has.
 func (n *nodeSet) len() int {
-	total := len(n.extra)
-	for _, b := range n.bits {
-		total += bits.OnesCount64(b)
-	}
-	return total
+	return len(n.extra) + count(n.bits)
 }
 
 // slots yields the nodes in order.

@@ -10,6 +10,8 @@ type criterion struct {
 	attr  string
 	value string
 	match func(v string) bool
+
+	exact, negate bool // it asks for the value itself, or for any other
 }
 
 // parseCriterion reads attr==value, attr=value, attr!=value, attr=~regex or
@@ -35,11 +37,9 @@ func parseCriterion(text string) (c criterion, ok bool, err error) {
 
 func (c *criterion) compile(op string) error {
 	switch op {
-	case "==", "=":
-		c.match = func(v string) bool { return v == c.value }
-		return nil
-	case "!=":
-		c.match = func(v string) bool { return v != c.value }
+	case "==", "=", "!=":
+		c.exact, c.negate = true, op == "!="
+		c.match = func(v string) bool { return (v == c.value) != c.negate }
 		return nil
 	}
 	pattern := strings.TrimSuffix(strings.TrimPrefix(c.value, "/"), "/")
@@ -67,7 +67,7 @@ func (x *expander) selection(text string) (*nodeSet, error) {
 		return nil, fmt.Errorf("noderange %s: %w", text, err)
 	}
 	set := x.empty()
-	set.addIf(func(s *slot) bool { return c.match(get(s)) })
+	set.addWhere(c.attr, get, &c)
 	return set, nil
 }
 

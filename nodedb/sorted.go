@@ -22,6 +22,7 @@ type sorted[V any] struct {
 type chunk[V any] struct {
 	owner *edit
 	items []item[V]
+	cache chunkCache // of nodes
 }
 
 type item[V any] struct {
@@ -40,17 +41,22 @@ func (s *sorted[V]) find(name string) (c, i int, ok bool) {
 	if c < 0 {
 		return 0, 0, false
 	}
-	items := s.chunks[c].items
-	lo, hi := 0, len(items)
+	i, ok = s.chunks[c].find(name)
+	return c, i, ok
+}
+
+// find returns where in the chunk name is, or where it would be put.
+func (c *chunk[V]) find(name string) (i int, ok bool) {
+	lo, hi := 0, len(c.items)
 	for lo < hi {
 		m := int(uint(lo+hi) >> 1)
-		if items[m].name < name {
+		if c.items[m].name < name {
 			lo = m + 1
 		} else {
 			hi = m
 		}
 	}
-	return c, lo, lo < len(items) && items[lo].name == name
+	return lo, lo < len(c.items) && c.items[lo].name == name
 }
 
 func (s *sorted[V]) get(name string) (v V, ok bool) {
