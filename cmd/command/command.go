@@ -100,7 +100,9 @@ func rootFor(s *Session, args []string) *cobra.Command {
 	if len(args) > 0 {
 		for _, c := range commands() {
 			if c.Name == args[0] || slices.Contains(c.Aliases, args[0]) {
-				return tree(s, []*Command{c})
+				root := tree(s, []*Command{c})
+				root.CompletionOptions.DisableDefaultCmd = true
+				return root
 			}
 		}
 	}

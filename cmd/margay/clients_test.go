@@ -10,64 +10,113 @@ import (
 	"time"
 )
 
+// manyClients is how many clients are at work at once, and manyNodes how many
+// nodes there are.
+const (
+	manyClients = 32
+	manyNodes   = 500
+)
+
 // TestManyClients has 32 clients read and write at once for a while (as long
 // as MARGAY_CLIENTS says, as 60s) and asks afterwards whether each one's last
 // word is in the table.
 func TestManyClients(t *testing.T) {
-	length := 2 * time.Second
-	if v, err := time.ParseDuration(os.Getenv("MARGAY_CLIENTS")); err == nil {
-		length = v
+	m := newMixed(t)
+	m.run(clientsLength(2 * time.Second))
+	for c, want := range m.wrote {
+		own := fmt.Sprintf("n%d", c+1)
+		if got := m.s.must("lsdef", own, "-c", "-i", "usercomment"); got != own+": usercomment="+want+"\n" {
+			t.Errorf("client %d wrote %q last, and the table has %s", c, want, got)
+		}
 	}
-	const clients, nodes = 32, 500
-	s := startServer(t, t.TempDir())
-	s.must("mkdef", fmt.Sprintf("n1-n%d", nodes), "groups=all,web", "mgt=ipmi")
-	var mu sync.Mutex
-	var reads []time.Duration
-	wrote := make([]string, clients)
+	if len(m.took["lsdef"]) < manyClients {
+		t.Fatalf("only %d reads: the test shows nothing", len(m.took["lsdef"]))
+	}
+}
+
+// BenchmarkManyClients is how long reads take while 32 clients read and write
+// without a pause, for 60 s unless MARGAY_CLIENTS says otherwise.
+func BenchmarkManyClients(b *testing.B) {
+	m := newMixed(b)
+	b.ResetTimer()
+	began := time.Now()
+	m.run(clientsLength(time.Minute))
+	for word, took := range m.took {
+		slices.Sort(took)
+		b.Logf("%-8s %7d, the middle one %v, 99%% within %v, the longest %v", word, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+	}
+	reads := slices.Concat(m.took["lsdef"], m.took["nodels"], m.took["tabdump"])
+	slices.Sort(reads)
+	b.ReportMetric(float64(reads[len(reads)/2].Microseconds())/1000, "ms/read-p50")
+	b.ReportMetric(float64(reads[len(reads)*99/100].Microseconds())/1000, "ms/read-p99")
+	b.ReportMetric(float64(len(reads)+len(m.took["chdef"])+len(m.took["chtab"]))/time.Since(began).Seconds(), "commands/s")
+}
+
+func clientsLength(usual time.Duration) time.Duration {
+	if v, err := time.ParseDuration(os.Getenv("MARGAY_CLIENTS")); err == nil {
+		return v
+	}
+	return usual
+}
+
+// A mixed is what many clients do at once.
+type mixed struct {
+	tb    testing.TB
+	s     *server
+	wrote []string // by client
+
+	mu   sync.Mutex
+	took map[string][]time.Duration // by command
+}
+
+func newMixed(tb testing.TB) *mixed {
+	s := startServer(tb, tb.TempDir())
+	s.must("mkdef", fmt.Sprintf("n1-n%d", manyNodes), "groups=all,web", "mgt=ipmi")
+	return &mixed{tb: tb, s: s, wrote: make([]string, manyClients), took: make(map[string][]time.Duration)}
+}
+
+// run has the clients work for that long.
+func (m *mixed) run(length time.Duration) {
 	end := time.Now().Add(length)
 	var wg sync.WaitGroup
-	for c := range clients {
+	for c := range manyClients {
 		wg.Go(func() {
-			own := fmt.Sprintf("n%d", c+1)
+			took := make(map[string][]time.Duration)
 			for k := 0; time.Now().Before(end); k++ {
-				words := []string{"lsdef", fmt.Sprintf("n%d", 1+(c*31+k)%nodes)}
-				switch k % 8 {
-				case 0:
-					wrote[c] = fmt.Sprintf("c%dk%d", c, k)
-					words = []string{"chdef", own, "usercomment=" + wrote[c]}
-				case 1: // a record that all write
-					words = []string{"chtab", "key=shared", "site.value=" + own}
-				case 2:
-					words = []string{"nodels", "web@mgt=ipmi,-n7", "nodehm.mgt"}
-				case 3:
-					words = []string{"tabdump", "nodelist"}
-				}
+				words := m.words(c, k)
 				began := time.Now()
-				out, ok := s.do(words...)
-				if !ok {
-					t.Errorf("%s: %s", strings.Join(words, " "), out)
+				if out, ok := m.s.do(words...); !ok {
+					m.tb.Errorf("%s: %s", strings.Join(words, " "), out)
 					return
 				}
-				if words[0] == "lsdef" {
-					mu.Lock()
-					reads = append(reads, time.Since(began))
-					mu.Unlock()
-				}
+				took[words[0]] = append(took[words[0]], time.Since(began))
+			}
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			for word, list := range took {
+				m.took[word] = append(m.took[word], list...)
 			}
 		})
 	}
 	wg.Wait()
-	for c, want := range wrote {
-		own := fmt.Sprintf("n%d", c+1)
-		if got := s.must("lsdef", own, "-c", "-i", "usercomment"); got != own+": usercomment="+want+"\n" {
-			t.Errorf("client %d wrote %q last, and the table has %s", c, want, got)
-		}
+}
+
+// words are the command that client c gives as its kth: two in eight change
+// the table.
+func (m *mixed) words(c, k int) []string {
+	own := fmt.Sprintf("n%d", c+1)
+	switch k % 8 {
+	case 0:
+		m.wrote[c] = fmt.Sprintf("c%dk%d", c, k)
+		return []string{"chdef", own, "usercomment=" + m.wrote[c]}
+	case 1: // a record that all write
+		return []string{"chtab", "key=shared", "site.value=" + own}
+	case 2:
+		return []string{"nodels", "web@mgt=ipmi,-n7", "nodehm.mgt"}
+	case 3:
+		return []string{"tabdump", "nodelist"}
 	}
-	if len(reads) < clients {
-		t.Fatalf("only %d reads: the test shows nothing", len(reads))
-	}
-	slices.Sort(reads)
-	t.Logf("%d reads of a node, the middle one %v, 99%% within %v", len(reads), reads[len(reads)/2], reads[len(reads)*99/100])
+	return []string{"lsdef", fmt.Sprintf("n%d", 1+(c*31+k)%manyNodes)}
 }
 
 // TestKillBulk kills the daemon while a client sets a value on 2,000 nodes at

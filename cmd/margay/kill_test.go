@@ -21,14 +21,14 @@ import (
 
 // A server is a daemon in a process of its own.
 type server struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	cmd   *exec.Cmd
 	ended chan struct{}
 	said  string // until it was ready
 }
 
-func startServer(t *testing.T, dir string, flags ...string) *server {
+func startServer(t testing.TB, dir string, flags ...string) *server {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {

@@ -3,8 +3,6 @@
 package api
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -17,6 +15,7 @@ type Request struct {
 	Env   map[string]string `json:"env,omitempty"`   // those of EnvNames that are set
 	TTY   bool              `json:"tty,omitempty"`   // standard output is a terminal
 	Width int               `json:"width,omitempty"` // its columns
+	JSON  bool              `json:"json,omitempty"`  // lines come as the frames they are, not as text
 
 	// Set by the server, never taken from the wire.
 	User string `json:"-"` // who asks: a user's name, or the subject of a certificate
@@ -52,18 +51,15 @@ type Frame struct {
 }
 
 // Line is the frame as xCAT prints it, without newline.
-func (f Frame) Line() string {
-	line := f.Text
-	if f.Label != "" {
-		line = f.Label + ": " + line
+func (f Frame) Line() string { return string(f.appendLine(nil)) }
+
+func (f Frame) appendLine(b []byte) []byte {
+	for _, part := range []string{f.Node, f.Level, f.Label} {
+		if part != "" {
+			b = append(append(b, part...), ": "...)
+		}
 	}
-	if f.Level != "" {
-		line = f.Level + ": " + line
-	}
-	if f.Node != "" {
-		line = f.Node + ": " + line
-	}
-	return line
+	return append(b, f.Text...)
 }
 
 // input is what a client sends after its request.
@@ -78,20 +74,22 @@ const maxLine = 4 << 20
 // A Conn is the server's end of one command. Its methods may be called from
 // several goroutines.
 type Conn struct {
-	mu  sync.Mutex // guards w and err
-	w   *bufio.Writer
-	enc *json.Encoder
-	err error
+	mu     sync.Mutex // guards w, out, text and err
+	w      io.Writer
+	out    []byte // frames that are to be written
+	text   []byte // lines that go out together in one frame, behind out
+	frames bool   // lines go out as the frames they are
+	err    error
 
 	once  sync.Once
 	stdin *io.PipeReader
 }
 
-func newConn(w io.Writer, stdin *io.PipeReader) *Conn {
-	c := &Conn{w: bufio.NewWriterSize(w, 64<<10), stdin: stdin}
-	c.enc = json.NewEncoder(c.w)
-	c.enc.SetEscapeHTML(false)
-	return c
+// blockSize is how much is queued before it is written.
+const blockSize = 64 << 10
+
+func newConn(w io.Writer, stdin *io.PipeReader, frames bool) *Conn {
+	return &Conn{w: w, stdin: stdin, frames: frames}
 }
 
 // Send queues a frame; Flush sends what is queued. The error is the first that
@@ -99,8 +97,40 @@ func newConn(w io.Writer, stdin *io.PipeReader) *Conn {
 func (c *Conn) Send(f Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = c.enc.Encode(f)
+	if c.err != nil {
+		return c.err
+	}
+	// A frame a line costs both ends more than most commands do.
+	switch {
+	case c.frames:
+		c.out = appendFrame(c.out, f)
+	case f.Kind == FrameOut:
+		c.text = append(f.appendLine(c.text), '\n')
+	case f.Kind == FrameRaw:
+		c.text = append(c.text, f.Text...)
+	default:
+		c.gather()
+		c.out = appendFrame(c.out, f)
+	}
+	if len(c.out)+len(c.text) >= blockSize {
+		return c.write()
+	}
+	return nil
+}
+
+// gather makes a frame of the lines that wait.
+func (c *Conn) gather() {
+	if len(c.text) > 0 {
+		c.out = appendRaw(c.out, c.text)
+		c.text = c.text[:0]
+	}
+}
+
+func (c *Conn) write() error {
+	c.gather()
+	if c.err == nil && len(c.out) > 0 {
+		_, c.err = c.w.Write(c.out)
+		c.out = c.out[:0]
 	}
 	return c.err
 }
@@ -109,10 +139,7 @@ func (c *Conn) Send(f Frame) error {
 func (c *Conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = c.w.Flush()
-	}
-	return c.err
+	return c.write()
 }
 
 // Read reads the client's standard input. The client is asked for it at the

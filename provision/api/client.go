@@ -37,10 +37,12 @@ func (c *Client) Run(ctx context.Context, req *Request, stdin io.Reader, stdout,
 	if err != nil {
 		return 1, err
 	}
-	if err := json.NewEncoder(conn).Encode(req); err != nil {
+	ask := *req
+	ask.JSON = c.JSON
+	if err := json.NewEncoder(conn).Encode(ask); err != nil {
 		return 1, err
 	}
-	p := &printer{out: bufio.NewWriterSize(stdout, 64<<10), err: stderr, json: c.JSON, tty: req.TTY}
+	p := &printer{out: bufio.NewWriterSize(stdout, 16<<10), err: stderr, json: c.JSON, tty: req.TTY}
 	code, err := c.frames(in, conn, stdin, p)
 	p.out.Flush()
 	if ctx.Err() != nil {
@@ -69,7 +71,7 @@ func (c *Client) upgrade(conn net.Conn) (*bufio.Reader, error) {
 	if _, err := io.WriteString(conn, b.String()); err != nil {
 		return nil, err
 	}
-	in := bufio.NewReaderSize(conn, 64<<10)
+	in := bufio.NewReaderSize(conn, 16<<10)
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,8 @@ type Server struct {
 	Run       Runner
 	Authorize func(*http.Request) (user string, err error) // nil: unix sockets only
 	Log       *slog.Logger
+
+	names sync.Map // of users, by number
 }
 
 // Listen makes the command socket at path, mode 0600. A socket that nobody
@@ -108,11 +110,21 @@ func (s *Server) who(r *http.Request) (name, from string, err error) {
 	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
 		return "", "", fmt.Errorf("Permission denied for request: user id %d is neither root nor the daemon's", cred.Uid)
 	}
-	name = strconv.Itoa(int(cred.Uid))
+	return s.userName(cred.Uid), "unix", nil
+}
+
+// userName is how a user is called. It is looked up once: the file would be
+// read for every command.
+func (s *Server) userName(uid uint32) string {
+	if name, ok := s.names.Load(uid); ok {
+		return name.(string)
+	}
+	name := strconv.Itoa(int(uid))
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	return name, "unix", nil
+	s.names.Store(uid, name)
+	return name
 }
 
 // ServeHTTP runs the command of one request. The connection is taken over:
@@ -139,7 +151,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	in := bufio.NewScanner(rw)
-	in.Buffer(make([]byte, 0, 64<<10), maxLine)
+	in.Buffer(nil, maxLine)
 	if !in.Scan() {
 		return
 	}
@@ -159,7 +171,7 @@ func (s *Server) run(ctx context.Context, w io.Writer, in *bufio.Scanner, req *R
 		defer cancel() // the client has gone: the command ends
 		pump(in, pw)
 	})
-	c := newConn(w, pr)
+	c := newConn(w, pr, req.JSON)
 	wg.Go(func() { flushOften(ctx, c) })
 	code := s.Run(ctx, req, c)
 	pr.Close()
