@@ -23,6 +23,9 @@ func (s *Service) Line(ctx context.Context, m netboot.Machine, line string) (rep
 	word, rest, _ := strings.Cut(line, " ")
 	switch word {
 	case "next":
+		if a := attempt(snap, n.Name); a != nil && n.Mode.Works() {
+			return "", s.stepDone(ctx, n, a)
+		}
 		return "", s.lineStep(ctx, n, PhaseInstalled)
 	case "installstatus":
 		status, _, _ := strings.Cut(strings.TrimSpace(rest), " ")

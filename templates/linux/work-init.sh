@@ -32,9 +32,6 @@ login() {
   chmod 700 /root /root/.ssh
   mount -t devpts devpts /dev/pts
   field key >/root/.ssh/authorized_keys
-  echo 'root:x:0:0:root:/root:/bin/sh' >/etc/passwd
-  echo 'root:*:1::::::' >/etc/shadow
-  echo /bin/sh >/etc/shells
   dropbear -R -s -E
 }
 
@@ -60,6 +57,10 @@ echo "margay: the system for work, kernel {{.Kernel}}"
 work=$(arg margay.work)
 [ -n "$work" ] || fail "margay.work= is not on the kernel's command line"
 network
+echo 'root:x:0:0:root:/root:/bin/sh' >/etc/passwd
+echo 'root:*:1::::::' >/etc/shadow
+echo 'root:x:0:' >/etc/group
+echo /bin/sh >/etc/shells
 # A shell with job control wants a terminal, which /dev/console is not.
 console=$(sed 's/.* //' /sys/class/tty/console/active)
 last=

@@ -54,7 +54,7 @@ func TestChain(t *testing.T) {
 	}
 	serial := w.start(t, m)
 	serial.await(t, 5*time.Minute, `margay: the system for work, kernel 6\.`)
-	serial.await(t, 2*time.Minute, `POSTSCRIPT ./hello one of vm3 with  from 10\.78\.0\.1 as root`)
+	serial.await(t, 2*time.Minute, `POSTSCRIPT .*/hello one of vm3 with  from 10\.78\.0\.1 as root`)
 	serial.await(t, time.Minute, `FETCHED two vm3`)
 	w.expect(t, time.Minute, m.name, "status=failed", "currstate=runcmd=bad")
 	w.steps(t, m.name, "dhcp", "script", "working: runcmd=hello one", "report: exit status 0", "done: runcmd=hello one; next: runcmd=http", "working", "done",
