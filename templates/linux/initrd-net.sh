@@ -17,10 +17,12 @@ arg() {
 }
 
 network() {
+  known=
   for pass in 1 2 3; do # a bus may bring another
-    for device in $(find /sys/devices -name modalias); do
-      modprobe -q "$(cat "$device")" 2>/dev/null
-    done
+    devices=$(cat $(find /sys/devices -name modalias) 2>/dev/null | sort -u)
+    [ "$devices" != "$known" ] || break
+    modprobe -q -a $devices 2>/dev/null
+    known=$devices
   done
   for module in af_packet loop squashfs overlay; do modprobe -q $module 2>/dev/null; done
   want=$(arg BOOTIF | tr - : | cut -d: -f2-)

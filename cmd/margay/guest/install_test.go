@@ -22,7 +22,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 fail() { echo "INSTALLER-FATAL: $1"; sleep 600; }
-for device in $(find /sys/devices -name modalias) /none; do modprobe -q "$(cat $device 2>/dev/null)"; done
+modprobe -q -a $(cat $(find /sys/devices -name modalias) | sort -u)
 for m in virtio_pci virtio_net virtio_blk af_packet; do modprobe -q $m; done
 arg() { for w in $(cat /proc/cmdline); do case $w in "$1="*) echo "${w#*=}" ;; esac; done; }
 mac=$(arg BOOTIF | tr - : | cut -d: -f2-)
@@ -210,6 +210,7 @@ func installs(t *testing.T, w *world, m machine, serial *transcript) {
 
 func bootsFromDisk(t *testing.T, w *world, m machine, serial *transcript) {
 	t.Helper()
+	serial.await(t, 5*time.Minute, `Linux version`)
 	serial.await(t, 5*time.Minute, `INSTALLED-SYSTEM runs`)
 	serial.await(t, 2*time.Minute, `INSTALLED-SYSTEM reported`)
 	w.expect(t, time.Minute, m.name, "status=booted", "currstate=boot")
