@@ -208,7 +208,7 @@ func TestPostscripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "  run 'a' 'z'\n  run 'sub/b' 'x'\n  run 'a'\n}"; !strings.Contains(string(text), want) {
+	if want := "  run 'a' 'z'\n  run 'sub/b' 'x'\n  run 'a'\n  told postscripts\n}"; !strings.Contains(string(text), want) {
 		t.Errorf("no %q in\n%s", want, text)
 	}
 	pack, err := family().Make(b, packName)

@@ -66,7 +66,7 @@ func diskless(t *testing.T, w *world, m machine) {
 	if !strings.Contains(serial.tail(1000), "dl1 login:") {
 		serial.await(t, 5*time.Minute, `dl1 login:`)
 	}
-	w.steps(t, m.name, "dhcp", "script", "modules", "booted")
+	w.steps(t, m.name, "dhcp", "script", "modules", "report: postscripts done: hello", "report: postbootscripts done: late", "booted")
 	if _, err := os.Stat(w.path("state", "install", "netboot", "debian12", "x86_64", "compute", "rootimg")); err == nil {
 		t.Error("genimage leaves the unpacked root behind")
 	}
