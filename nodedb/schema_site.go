@@ -80,6 +80,8 @@ var siteKeys = []SiteKey{
 	{"useNmapfromMN", "no", "whether the state of nodes is looked up from this server"},
 	{"usehostnamesforvcenter", "", "whether hosts join a vCenter by name in place of address"},
 	{"vcenterautojoin", "", "n or dis...: hosts do not join their vCenter by themselves"},
+	{"vmimagedir", "", "directory of the images that guests are made of; <installdir>/images if empty"},
+	{"vmimageexport", "", "NFS export under which hosts may have vmimagedir mounted, as nfs://server/path"},
 	{"vmwareanswers", "", "answers to guests' questions, as msg.id=answer;msg.id2=answer"},
 	{"vmwaredatastoreautomount", "", "n or dis...: datastores are not mounted by themselves"},
 	{"vmwarefixednetworks", "", "1: mkvm and chvm make no networks, they must be there"},

@@ -18,6 +18,11 @@ type MakeRequest struct {
 	CPUs   string
 	Format string
 	DryRun bool
+	// Image is what the first disks are copied from; nil: they are made empty.
+	// Linked has them hold only what differs from it.
+	Image  *Image
+	From   *Repository
+	Linked bool
 }
 
 // DefaultDisk is the disk that a guest gets where mkvm names no size.
@@ -92,6 +97,9 @@ func (mk *maker) make(ctx context.Context, g *Guest, emit Emit) Result {
 	if err := mk.clash(ctx, g); err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
+	if mk.req.Image != nil {
+		return mk.fromImage(ctx, g, st, size, ready, vmx, facts, emit)
+	}
 	spec, notes, err := g.Spec(size, ready.datastores, ready.networks)
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
@@ -147,9 +155,15 @@ func (mk *maker) describe(g *Guest, st *site, size Size, emit Emit) Result {
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
+	if mk.req.Image != nil {
+		size = mk.req.imageSizes(size)
+	}
 	spec, notes, err := g.Spec(size, ready.datastores, ready.networks)
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
+	}
+	if mk.req.Image != nil {
+		lines = append(lines, fmt.Sprintf("would copy image %s to %s", mk.req.Image.Name, spec.Disks[0].Path))
 	}
 	for _, line := range append(lines, spec.Describe()...) {
 		emit(Result{Node: g.Name, Text: line})
@@ -207,6 +221,9 @@ func (r MakeRequest) size(g *Guest) (Size, map[string]string, error) {
 		return s, facts, nil
 	}
 	sizes := r.Sizes
+	if sizes == "" && r.Image != nil {
+		return s, facts, nil
+	}
 	if sizes == "" {
 		sizes = DefaultDisk
 	}

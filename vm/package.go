@@ -21,9 +21,13 @@ type DiskImage interface {
 	Size() int64
 	// Stream writes it as a stream-optimized image.
 	Stream(w io.Writer, progress func(done, total int64)) error
-	// Split writes it into a folder as split sparse files, which hosts can copy
-	// from, and returns their names, the descriptor's first.
-	Split(dir, name string, progress func(done, total int64)) ([]string, error)
+	// Format is the format's name; Files are the files of the disk, that which
+	// is opened first.
+	Format() string
+	Files() []string
+	// Convert writes it into a folder in another format and returns the files'
+	// names, the disk's own first.
+	Convert(dir, name, format string, progress func(done, total int64)) ([]string, error)
 }
 
 // A DiskOpener opens a disk's file, of any format that it knows.
@@ -335,7 +339,7 @@ func (m *Manager) putSplit(ctx context.Context, hv Hypervisor, host string, img 
 		return err
 	}
 	defer clean()
-	names, err := img.Split(local, "disk.vmdk", nil)
+	names, err := img.Convert(local, "disk.vmdk", string(SplitSparse), nil)
 	if err != nil {
 		return err
 	}

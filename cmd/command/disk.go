@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"margay/vm"
 	"margay/vm/vmdk"
@@ -42,7 +43,25 @@ func (d *diskImage) Stream(w io.Writer, progress func(done, total int64)) error 
 	return vmdk.Stream(d, w, "disk.vmdk", 1, progress)
 }
 
-// Split writes it as split sparse files.
-func (d *diskImage) Split(dir, name string, progress func(done, total int64)) ([]string, error) {
-	return vmdk.Convert(d, dir, name, "2gbsparse", progress)
+// Format is the format's name.
+func (d *diskImage) Format() string { return d.format }
+
+// Files are the files of the disk.
+func (d *diskImage) Files() []string {
+	out := []string{filepath.Base(d.name)}
+	img, ok := d.Disk.(*vmdk.Image)
+	if !ok {
+		return out
+	}
+	for _, e := range img.Descriptor.Extents {
+		if e.File != "" && !slices.Contains(out, e.File) && !img.Embedded() {
+			out = append(out, e.File)
+		}
+	}
+	return out
+}
+
+// Convert writes it in another format.
+func (d *diskImage) Convert(dir, name, format string, progress func(done, total int64)) ([]string, error) {
+	return vmdk.Convert(d, dir, name, format, progress)
 }

@@ -4,8 +4,7 @@ package command
 func guestCommands() []*Command {
 	return []*Command{
 		mkvmCmd, chvmCmd, lsvmCmd, rmvmCmd, clonevmCmd, rmigrateCmd,
-		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd, datastoreCmd, ovfCmd,
-
+		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd, datastoreCmd, ovfCmd, imageCmd,
 		rscanCmd, wvidCmd, screenshotCmd, createvclusterCmd, lsvclusterCmd, rmvclusterCmd,
 	}
 }

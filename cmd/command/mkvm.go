@@ -13,7 +13,7 @@ import (
 
 var mkvmCmd = &Command{
 	Name:  "mkvm",
-	Usage: "noderange [-s size[,size...]] [--mem size] [--cpus n]",
+	Usage: "noderange [-s size[,size...]] [--mem size] [--cpus n] [--image image]",
 	Short: "make guests on their hosts",
 	Long: `Make guests on their hosts. The host is vmhost, the disks go to vmstorage,
 the network cards to vmnics; datastores are mounted and networks made where
@@ -25,6 +25,8 @@ it was. Without -s there is one disk of 4G; "-s none" makes none.`,
 		f.String("mem", "", "memory, in M unless a unit is behind it")
 		f.String("cpus", "", "number of processors")
 		f.String("format", "", "thin, zeroedthick or eagerzeroedthick")
+		f.String("image", "", "image to copy the disks from; -s makes them larger, or adds more")
+		f.Bool("linked", false, "with --image: disks hold only what differs from the image's")
 		f.Bool("dry-run", false, "say what would be done")
 	},
 	Run: mkvm,
@@ -41,6 +43,17 @@ func mkvm(ctx context.Context, s *Session, args []string) error {
 		return Usagef("Invalid arguments:  %s", rest[0])
 	}
 	req := vm.MakeRequest{Sizes: s.String("size"), Memory: s.String("mem"), CPUs: s.String("cpus"), Format: s.String("format"), DryRun: s.Bool("dry-run")}
+	if name := s.String("image"); name != "" {
+		if req.From, err = s.repository(); err != nil {
+			return err
+		}
+		if req.Image, err = req.From.Image(name); err != nil {
+			return err
+		}
+	}
+	if req.Linked = s.Bool("linked"); req.Linked && req.Image == nil {
+		return Usagef("--linked wants --image")
+	}
 	if !req.DryRun {
 		nodes, err = s.allocate(ctx, nodes, func(n *nodedb.Node) (int, error) {
 			nets, err := vm.ParseNetworks(n.VMNICs)

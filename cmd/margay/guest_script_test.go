@@ -25,7 +25,7 @@ func TestGuestScript(t *testing.T) {
 			env.Setenv("MARGAY_SOCKET", filepath.Join(env.WorkDir, "s"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "esxi": esxiCmd, "await": awaitCmd, "vcenter": vcenterCmd},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "esxi": esxiCmd, "disk": diskCmd, "await": awaitCmd, "vcenter": vcenterCmd},
 	})
 }
 
@@ -74,4 +74,17 @@ func esxiCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	w.Restrict(len(args) > 0 && args[0] == "free")
 	ts.Setenv("ESX", w.URI()+"?ssh_port="+port)
+}
+
+// diskCmd writes a raw disk of so many bytes, with words in its middle, and
+// another one: "disk x.raw SIZE WORDS" makes x.raw and x2.raw.
+func diskCmd(ts *testscript.TestScript, neg bool, args []string) {
+	size, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i, name := range []string{args[0], strings.Replace(args[0], ".", "2.", 1)} {
+		b := make([]byte, size)
+		copy(b[size/2:], args[2])
+		b[0] = byte(i)
+		ts.Check(os.WriteFile(ts.MkAbs(name), b, 0o644))
+	}
 }

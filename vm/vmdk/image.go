@@ -11,6 +11,7 @@ import (
 // An Image is a disk to be read. It is for many goroutines.
 type Image struct {
 	Descriptor *Descriptor
+	embedded   bool
 	size       int64
 	extents    []extent
 }
@@ -45,7 +46,7 @@ func Open(fsys fs.FS, name string) (*Image, error) {
 		f.Close()
 		return nil, invalidf("%s is linked to %q and holds only what differs from it", name, d.ParentHint)
 	}
-	img := &Image{Descriptor: d}
+	img := &Image{Descriptor: d, embedded: embedded}
 	if embedded {
 		err = img.add(d.Extents[0], f, size)
 	} else {
@@ -152,6 +153,9 @@ func (img *Image) add(e Extent, f file, size int64) error {
 	img.extents = append(img.extents, x)
 	return nil
 }
+
+// Embedded says whether the image is one file, which holds its descriptor.
+func (img *Image) Embedded() bool { return img.embedded }
 
 // Size is the disk's size in bytes.
 func (img *Image) Size() int64 { return img.size }
