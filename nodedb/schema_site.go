@@ -36,6 +36,7 @@ var siteKeys = []SiteKey{
 	{"dhcplease", "43200", "seconds that an address is leased for"},
 	{"dhcpsetup", "", "n: nodeset and mkvm do not touch DHCP"},
 	{"disablenodesetwarning", "", "1: nodeset does not warn of its old forms"},
+	{"discoverywait", "", "seconds that a machine which is no node waits to become one before it boots from its disk; 60 if empty"},
 	{"disjointdhcps", "", "1: each service node serves only its own nodes"},
 	{"dnshandler", "ddns", "how DNS is kept up to date"},
 	{"dnsinterfaces", "", "interfaces to serve DNS on; all if empty"},

@@ -19,6 +19,7 @@ import (
 const (
 	kindDiscovered nodedb.Kind = "discoverydata"     // xCAT's table, by UUID
 	kindSequential nodedb.Kind = "margay.sequential" // our own: the discovery that runs
+	kindSighted    nodedb.Kind = "margay.sighted"    // our own: the UUID under which a MAC was written down
 )
 
 // The methods by which a machine becomes a node, in xCAT's words.
@@ -38,18 +39,19 @@ const seeAgain = 10 * time.Minute
 
 // A Sighting is a machine that the table does not know.
 type Sighting struct {
-	UUID    string // its own, or made of its MAC where it told none
-	MAC     string
-	Node    string // the node that it became
-	Method  string
-	Time    string
-	Arch    string
-	MTM     string
-	Serial  string
-	Vendor  string // DHCP option 60
-	Addr    string // its lease
-	Network string
-	Circuit string // option 82: where it hangs, as the relay says
+	UUID     string // its own, or made of its MAC where it told none
+	MAC      string
+	Node     string // the node that it became
+	Method   string
+	Time     string
+	Arch     string
+	MTM      string
+	Serial   string
+	Vendor   string // its maker, or DHCP option 60
+	Firmware string // bios, uefi, uefi-http
+	Addr     string // its lease
+	Network  string
+	Circuit  string // option 82: where it hangs, as the relay says
 }
 
 // sightings remembers which machines were noted lately.
@@ -107,6 +109,9 @@ func sighted(m netboot.Machine) Sighting {
 	if si.UUID == "" {
 		si.UUID = "mac-" + strings.ReplaceAll(si.MAC, ":", "")
 	}
+	if si.Firmware = m.Firmware.String(); m.HTTPBoot {
+		si.Firmware += "-http"
+	}
 	switch m.Firmware {
 	case netboot.BIOS, netboot.UEFI64:
 		si.Arch = "x86_64"
@@ -151,6 +156,10 @@ func (s *Service) discover(tx *nodedb.Tx, si Sighting, boots bool) {
 	if hw, err := net.ParseMAC(si.MAC); err != nil || snap.NodeByMAC(hw) != nil {
 		return // it is a node by now
 	}
+	si.recognize(tx)
+	if bound(tx, si) {
+		return // by what it said a moment ago
+	}
 	if n := s.known(snap, si); n != "" {
 		si.Node, si.Method = n, MethodMTMS
 	} else if n := s.next(tx, si, boots); n != "" {
@@ -163,9 +172,51 @@ func (s *Service) discover(tx *nodedb.Tx, si Sighting, boots bool) {
 	si.Time = s.Now().Format("01-02-2006 15:04:05")
 	k := nodedb.Key{Kind: kindDiscovered, Name: si.UUID}
 	if _, ok := tx.Get(k); !ok && len(snap.Records(kindDiscovered)) >= maxSightings {
+		tx.Delete(nodedb.Key{Kind: kindSighted, Name: si.MAC})
 		return
 	}
 	tx.Put(k, si.attrs())
+}
+
+// recognize finds what the same machine told before, by DHCP or by its script,
+// and takes over what it does not tell now. Firmware and iPXE may write its
+// UUID differently: the first one stays its name.
+func (si *Sighting) recognize(tx *nodedb.Tx) {
+	index := nodedb.Key{Kind: kindSighted, Name: si.MAC}
+	r, ok := tx.Get(index)
+	id := r.Attrs["sighted.uuid"]
+	old, seen := tx.Get(nodedb.Key{Kind: kindDiscovered, Name: id})
+	switch {
+	case !ok || !seen:
+	case strings.HasPrefix(id, "mac-") && !strings.HasPrefix(si.UUID, "mac-"):
+		tx.Delete(old.Key) // now it has a UUID
+	default:
+		si.UUID = id
+	}
+	tx.Put(index, map[string]string{"sighted.uuid": si.UUID})
+	if !seen {
+		return
+	}
+	was := sightingOf(old)
+	for _, x := range []struct{ to, from *string }{
+		{&si.Circuit, &was.Circuit}, {&si.Firmware, &was.Firmware}, {&si.Network, &was.Network}, {&si.Serial, &was.Serial},
+		{&si.MTM, &was.MTM}, {&si.Vendor, &was.Vendor}, {&si.Arch, &was.Arch},
+	} {
+		if *x.to == "" {
+			*x.to = *x.from
+		}
+	}
+}
+
+// bound says whether the machine became a node within this transaction, which
+// its snapshot does not show.
+func bound(tx *nodedb.Tx, si Sighting) bool {
+	r, ok := tx.Get(nodedb.Key{Kind: kindDiscovered, Name: si.UUID})
+	if !ok {
+		return false
+	}
+	n, ok := tx.Get(nodedb.Key{Kind: nodedb.KindNode, Name: sightingOf(r).Node})
+	return ok && strings.EqualFold(n.Attrs["mac.mac"], si.MAC)
 }
 
 // known is the node whose vpd row has the machine's UUID, or its serial
@@ -211,7 +262,7 @@ func (si Sighting) attrs() map[string]string {
 	a := map[string]string{}
 	for col, v := range map[string]string{
 		"node": si.Node, "method": si.Method, "discoverytime": si.Time, "arch": si.Arch, "mtm": si.MTM, "serial": si.Serial,
-		"nichwaddr": si.MAC, "nicipv4": si.Addr, "switchport": si.Circuit, "otherdata": strings.Trim(si.Vendor+" "+si.Network, " "),
+		"nichwaddr": si.MAC, "nicipv4": si.Addr, "switchport": si.Circuit, "otherdata": si.other(),
 	} {
 		if v != "" {
 			a["discoverydata."+col] = v
@@ -220,17 +271,49 @@ func (si Sighting) attrs() map[string]string {
 	return a
 }
 
+// other is what xCAT's table has no column for: name=value, separated by ";".
+func (si Sighting) other() string {
+	var out []string
+	for _, x := range [][2]string{{"vendor", si.Vendor}, {"network", si.Network}, {"firmware", si.Firmware}} {
+		if x[1] != "" {
+			out = append(out, x[0]+"="+strings.ReplaceAll(x[1], ";", ","))
+		}
+	}
+	return strings.Join(out, ";")
+}
+
+func (si *Sighting) readOther(text string) {
+	for item := range strings.SplitSeq(text, ";") {
+		switch name, value, _ := strings.Cut(item, "="); name {
+		case "vendor":
+			si.Vendor = value
+		case "network":
+			si.Network = value
+		case "firmware":
+			si.Firmware = value
+		}
+	}
+}
+
+func sightingOf(r nodedb.Record) Sighting {
+	a := func(col string) string { return r.Attrs["discoverydata."+col] }
+	si := Sighting{UUID: r.Name, MAC: a("nichwaddr"), Node: a("node"), Method: a("method"), Time: a("discoverytime"), Arch: a("arch"),
+		MTM: a("mtm"), Serial: a("serial"), Circuit: a("switchport"), Addr: a("nicipv4")}
+	si.readOther(a("otherdata"))
+	return si
+}
+
 // Sightings are the machines that discovery has seen, by time.
 func Sightings(snap *nodedb.Snapshot) []Sighting {
 	var out []Sighting
+	leased := map[string]string{}
+	for _, l := range Leases(snap) {
+		leased[l.MAC] = l.Addr.String()
+	}
 	for _, r := range snap.Records(kindDiscovered) {
-		a := func(col string) string { return r.Attrs["discoverydata."+col] }
-		si := Sighting{UUID: r.Name, MAC: a("nichwaddr"), Node: a("node"), Method: a("method"), Time: a("discoverytime"), Arch: a("arch"),
-			MTM: a("mtm"), Serial: a("serial"), Vendor: a("otherdata"), Circuit: a("switchport"), Addr: a("nicipv4")}
-		for _, l := range Leases(snap) {
-			if l.MAC == si.MAC {
-				si.Addr = l.Addr.String()
-			}
+		si := sightingOf(r)
+		if a, ok := leased[si.MAC]; ok {
+			si.Addr = a
 		}
 		out = append(out, si)
 	}
@@ -238,20 +321,32 @@ func Sightings(snap *nodedb.Snapshot) []Sighting {
 	return out
 }
 
-// Bind makes the machine that has the UUID, or the MAC, a defined node's.
-func (s *Service) Bind(ctx context.Context, machine, node string) error {
+// A NewNode is what a node is to be that is not defined yet.
+type NewNode struct {
+	Groups string
+	Addr   string
+}
+
+// Bind makes the machine that has the UUID, or the MAC, a node's. A node that
+// is not defined is, if nu says what it is to be.
+func (s *Service) Bind(ctx context.Context, machine, node string, nu *NewNode) error {
 	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		snap := tx.Snapshot()
-		n, err := snap.Node(node)
+		_, err := snap.Node(node)
+		if err != nil && nu != nil {
+			if err = define(tx, node, nu); err != nil {
+				return err
+			}
+		}
 		if err != nil {
-			return fmt.Errorf("node %s: not defined; define it with mkdef", node)
+			return fmt.Errorf("node %s: not defined; define it with mkdef, or give its address by --ip", node)
 		}
 		for _, si := range Sightings(snap) {
 			if si.UUID != machine && !strings.EqualFold(si.MAC, machine) {
 				continue
 			}
 			if hw, err := net.ParseMAC(si.MAC); err == nil {
-				if other := snap.NodeByMAC(hw); other != nil && other.Name != n.Name {
+				if other := snap.NodeByMAC(hw); other != nil && other.Name != node {
 					return fmt.Errorf("MAC %s is %s's already; chdef %s mac= first", si.MAC, other.Name, other.Name)
 				}
 			}
@@ -264,19 +359,50 @@ func (s *Service) Bind(ctx context.Context, machine, node string) error {
 	})
 }
 
+// define makes a node of a name, groups and an address.
+func define(tx *nodedb.Tx, node string, nu *NewNode) error {
+	snap := tx.Snapshot()
+	a, err := netip.ParseAddr(nu.Addr)
+	switch {
+	case !dnsLabel.MatchString(node):
+		return fmt.Errorf("node %q: not a name for a host", node)
+	case err != nil:
+		return fmt.Errorf("node %s: %q is not an address", node, nu.Addr)
+	case snap.NetworkOf(a) == nil:
+		return fmt.Errorf("node %s: %s is in none of the networks; define it with mkdef -t network", node, a)
+	case snap.NodeByAddr(a) != nil:
+		return fmt.Errorf("node %s: %s is %s's address", node, a, snap.NodeByAddr(a).Name)
+	}
+	groups := nu.Groups
+	if groups == "" {
+		groups = "all"
+	}
+	tx.Put(nodedb.Key{Kind: nodedb.KindNode, Name: node}, map[string]string{"nodelist.": "", "nodelist.groups": groups, "hosts.ip": a.String()})
+	return nil
+}
+
 // ForgetSighting removes a machine from the list of those seen.
 func (s *Service) ForgetSighting(ctx context.Context, uuid string) error {
 	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		if r, ok := tx.Get(nodedb.Key{Kind: kindSighted, Name: strings.ToLower(uuid)}); ok {
+			uuid = r.Attrs["sighted.uuid"]
+		}
 		k := nodedb.Key{Kind: kindDiscovered, Name: uuid}
 		r, ok := tx.Get(k)
 		if !ok {
-			return fmt.Errorf("no machine with UUID %s was seen; see nodediscoverls", uuid)
+			return fmt.Errorf("no machine with UUID or MAC %s was seen; see nodediscoverls", uuid)
 		}
-		s.sightings.forget(r.Attrs["discoverydata.nichwaddr"])
+		mac := r.Attrs["discoverydata.nichwaddr"]
+		s.sightings.forget(mac)
+		tx.Delete(nodedb.Key{Kind: kindSighted, Name: mac})
 		tx.Delete(k)
 		return nil
 	})
 }
+
+// loaderArch is a machine's architecture by that of the iPXE that it runs. The
+// one for BIOS is built for i386 and says nothing of the machine.
+var loaderArch = map[string]string{"x86_64": "x86_64", "arm64": "aarch64"}
 
 // hello is what the discovery script tells of its machine.
 func (s *Service) hello(m netboot.Machine, mac, query string) {
@@ -285,7 +411,7 @@ func (s *Service) hello(m netboot.Machine, mac, query string) {
 		return
 	}
 	si := Sighting{UUID: strings.ToLower(printable(q.Get("uuid"), 36)), MAC: mac, Method: MethodUndef, Addr: m.Addr.String(),
-		Serial: printable(q.Get("serial"), 64), MTM: printable(q.Get("product"), 64), Vendor: printable(q.Get("manufacturer"), 64), Arch: printable(q.Get("arch"), 16)}
+		Serial: printable(q.Get("serial"), 64), MTM: printable(q.Get("product"), 64), Vendor: printable(q.Get("manufacturer"), 64), Arch: loaderArch[q.Get("arch")]}
 	if len(si.UUID) != 36 {
 		si.UUID = "mac-" + strings.ReplaceAll(mac, ":", "")
 	}

@@ -105,11 +105,11 @@ func TestDiscovery(t *testing.T) {
 	if len(all) != 1 || all[0].UUID != "00112233-4455-6677-8899-aabbccddee01" || all[0].MAC != "02:00:00:00:00:01" || all[0].Method != MethodUndef {
 		t.Fatalf("seen: %+v", all)
 	}
-	if err := s.Bind(t.Context(), all[0].UUID, "nosuch"); err == nil {
+	if err := s.Bind(t.Context(), all[0].UUID, "nosuch", nil); err == nil {
 		t.Error("bound to a node that is not defined")
 	}
 	nodedbtest.Put(t, s.DB, nodedbtest.Node("new1", "all", "hosts.ip=10.1.0.21"), nodedbtest.Node("new2", "all", "hosts.ip=10.1.0.22", "vpd.uuid=00112233-4455-6677-8899-AABBCCDDEE02"))
-	if err := s.Bind(t.Context(), "02:00:00:00:00:01", "new1"); err != nil {
+	if err := s.Bind(t.Context(), "02:00:00:00:00:01", "new1", nil); err != nil {
 		t.Fatal(err)
 	}
 	if p, err := s.Plan(t.Context(), stranger(1, netboot.AskDiscover)); err != nil || p.Node != "new1" || p.Addr.Addr().String() != "10.1.0.21" {
@@ -130,10 +130,14 @@ func TestDiscovery(t *testing.T) {
 	}
 	for i, want := range map[int]string{3: "s1"} {
 		s.Plan(t.Context(), stranger(i, netboot.AskDiscover))
+		s.hello(stranger(i, netboot.AskDiscover), stranger(i, 0).MAC.String(), "uuid=00112233-4455-6677-8899-aabbccddee03&serial=S3")
 		s.written(t)
 		if p, err := s.Plan(t.Context(), stranger(i, netboot.AskDiscover)); err != nil || p.Node != want {
 			t.Errorf("stranger %d: %+v %v, want %s's plan", i, p, err, want)
 		}
+	}
+	if q, _ := RunningSequential(s.DB.Snapshot()); len(q.Nodes) != 1 {
+		t.Errorf("%v are left", q.Nodes)
 	}
 	plain := stranger(4, netboot.AskDiscover)
 	plain.PXE = false
@@ -174,7 +178,7 @@ func TestDiscoverScript(t *testing.T) {
 		t.Fatalf("%+v %v", p, err)
 	}
 	at := netboot.Machine{Addr: m.Requested, Local: server}
-	if text, err := s.get(at, "discover/02-00-00-00-00-05/script"); err != nil || !strings.Contains(text, "mkdef NAME") {
+	if text, err := s.get(at, "discover/02-00-00-00-00-05/script"); err != nil || !strings.Contains(text, "nodediscoverdef -u 02:00:00:00:00:05 -n NAME") {
 		t.Errorf("script: %q %v", text, err)
 	}
 	if _, err := s.get(from1, "discover/02-00-00-00-00-05/script"); err == nil {
@@ -183,9 +187,22 @@ func TestDiscoverScript(t *testing.T) {
 	if _, err := s.get(at, "discover/02-00-00-00-00-05/hello?serial=ABC123&product=X1&uuid=00112233-4455-6677-8899-aabbccddee05&arch=x86_64"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.get(at, "discover/02-00-00-00-00-05/go"); err == nil {
+		t.Error("it goes on before it is a node")
+	}
 	s.written(t)
 	if n := s.DB.Snapshot().NodeByMAC(m.MAC); n == nil || n.Name != "byserial" {
 		t.Errorf("known by its serial number: %v", n)
+	}
+	if si := Sightings(s.DB.Snapshot()); len(si) != 1 || si[0].Firmware != "bios" || si[0].Network != "net1" || si[0].Serial != "ABC123" || si[0].MTM != "X1" {
+		t.Errorf("what DHCP and iPXE told is not together: %+v", si)
+	}
+	if _, err := s.get(at, "discover/02-00-00-00-00-05/go"); err == nil {
+		t.Error("it goes on before it has anything to boot")
+	}
+	nodedbtest.Put(t, s.DB, nodedbtest.Node("byserial", "all", "mac.mac=02:00:00:00:00:05", "hosts.ip=10.1.0.25", "chain.currstate=boot"))
+	if _, err := s.get(at, "discover/02-00-00-00-00-05/go"); err != nil {
+		t.Errorf("it does not go on: %v", err)
 	}
 }
 

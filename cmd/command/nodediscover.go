@@ -51,7 +51,7 @@ func nodediscoverls(_ context.Context, s *Session, args []string) error {
 		}
 		s.Line("Object uuid: %s", si.UUID)
 		for _, a := range [][2]string{{"node", si.Node}, {"method", si.Method}, {"discoverytime", si.Time}, {"arch", si.Arch}, {"mtm", si.MTM}, {"serial", si.Serial},
-			{"mac", si.MAC}, {"ip", si.Addr}, {"switchport", si.Circuit}, {"vendor", si.Vendor}} {
+			{"mac", si.MAC}, {"ip", si.Addr}, {"switchport", si.Circuit}, {"vendor", si.Vendor}, {"firmware", si.Firmware}, {"network", si.Network}} {
 			if a[1] != "" {
 				s.Line("    %s=%s", a[0], a[1])
 			}
@@ -69,12 +69,18 @@ func orUndef(node string) string {
 
 var nodediscoverdefCmd = &Command{
 	Name:  "nodediscoverdef",
-	Usage: "-u uuid|mac -n node | -r -u uuid",
+	Usage: "-u uuid|mac -n node [--ip address] [--groups groups] [--osimage image] | -r -u uuid",
 	Short: "make a machine that was seen a node's, or forget it",
+	Long: `Make a machine that asked for an address a node's, or forget it. With --ip a node
+that is not defined is; with --osimage the node is set to boot it. A machine that
+runs the discovery script waits for that and goes on booting as the node.`,
 	Group: GroupBoot,
 	Flags: func(f *pflag.FlagSet) {
 		f.StringP("uuid", "u", "", "the machine: its UUID as nodediscoverls shows it, or its MAC")
-		f.StringP("node", "n", "", "the node, which must be defined")
+		f.StringP("node", "n", "", "the node, which must be defined unless there is an --ip")
+		f.String("ip", "", "address of a node to be defined")
+		f.String("groups", "", "its groups; all if empty")
+		f.String("osimage", "", "what it is to boot, as nodeset osimage= has it")
 		f.BoolP("remove", "r", false, "forget the machine")
 	},
 	Run: func(ctx context.Context, s *Session, args []string) error {
@@ -88,8 +94,22 @@ var nodediscoverdefCmd = &Command{
 		if s.String("node") == "" {
 			return Usagef("-n and a node are wanted")
 		}
-		if err := s.Service.Bind(ctx, uuid, s.String("node")); err != nil {
+		node := s.String("node")
+		var nu *provision.NewNode
+		if s.String("ip") != "" {
+			nu = &provision.NewNode{Groups: s.String("groups"), Addr: s.String("ip")}
+		}
+		if err := s.Service.Bind(ctx, uuid, node, nu); err != nil {
 			return err
+		}
+		if image := s.String("osimage"); image != "" {
+			res, err := s.Service.Nodeset(ctx, []string{node}, provision.Action{Image: image})
+			if err == nil {
+				err = res[0].Err
+			}
+			if err != nil {
+				return fmt.Errorf("node %s is bound, and not set to its image: %w", node, err)
+			}
 		}
 		s.Line("Defined [%s] to [%s].", uuid, s.String("node"))
 		return nil

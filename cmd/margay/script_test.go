@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"margay/cmd/command"
+	"margay/netboot/rom"
 	"margay/provision/provisiontest"
 )
 
@@ -55,6 +60,7 @@ func TestScript(t *testing.T) {
 			"linuxiso": linuxisoCmd,
 			"until":    untilCmd,
 			"web":      webCmd,
+			"machine":  machineCmd,
 			"empty":    emptyCmd,
 			"either":   eitherCmd,
 		},
@@ -171,6 +177,30 @@ func webCmd(ts *testscript.TestScript, neg bool, args []string) {
 	s := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
 	ts.Defer(s.Close)
 	ts.Setenv(args[0], s.Listener.Addr().String())
+}
+
+// machineCmd plays a machine that boots from the network by BIOS, from an
+// address that its lease will be: machine mac address. It prints its screen.
+func machineCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: machine mac address")
+	}
+	port := func(name string) netip.AddrPort {
+		m := regexp.MustCompile(`(?m)^  ` + name + ` +(\S+)$`).FindStringSubmatch(ts.ReadFile("serve.out"))
+		return netip.MustParseAddrPort(m[1])
+	}
+	mac, err := net.ParseMAC(args[0])
+	ts.Check(err)
+	m := rom.Machine{MAC: mac, Firmware: rom.BIOS, DHCP: port("dhcp"), TFTPPort: port("tftp").Port(), Source: netip.MustParseAddr(args[1]), Patience: 20 * time.Second}
+	r, err := m.Boot(context.Background(), nil)
+	if (err != nil) != neg {
+		ts.Fatalf("boot: %v", err)
+	}
+	text := fmt.Sprintln(err)
+	if r != nil {
+		text += strings.Join(r.Screen, "\n") + "\n" + string(r.Outcome) + "\n"
+	}
+	fmt.Fprint(ts.Stdout(), text)
 }
 
 // emptyCmd fails unless a directory is empty, or is not there.

@@ -51,7 +51,7 @@ func (i *ipxe) command(args []string) error {
 		return stop{errors.New("prompt: waits for a key for ever")}
 	case "shell", "config", "login":
 		return stop{errors.New(name + ": waits for a person")}
-	case "reboot", "poweroff":
+	case "reboot", "poweroff", "autoboot":
 		return stop{errors.New("the script says " + name)}
 	case "sanboot", "sanhook":
 		return i.sanboot(name, args)
