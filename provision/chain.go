@@ -72,11 +72,16 @@ func (s *Service) put(tx *nodedb.Tx, n *nodedb.Node, t target, provmethod string
 			}
 		}
 	}
-	if len(rest) == 0 && t.mode == nodedb.ModeInstall {
-		rest = []string{string(nodedb.ModeBoot)}
-	}
 	tx.Set(k, "chain.currstate", t.state())
-	tx.Set(k, "chain.currchain", strings.Join(rest, ","))
+	tx.Set(k, "chain.currchain", strings.Join(restOf(t, rest), ","))
+}
+
+// restOf is what comes after a target: an install leads to the disk.
+func restOf(t target, rest []string) []string {
+	if len(rest) == 0 && t.mode == nodedb.ModeInstall {
+		return []string{string(nodedb.ModeBoot)}
+	}
+	return rest
 }
 
 // advance takes the next step of a node's chain: of currchain, of chain once
@@ -145,6 +150,28 @@ func (s *Service) nextOne(tx *nodedb.Tx, name string) (string, error) {
 	}
 	tx.Put(attemptKey(name), a.attrs())
 	return state, nil
+}
+
+// chainSoon has a node that was discovered begin its chain, unless it was told
+// already what to do.
+func (s *Service) chainSoon(node string) {
+	s.journal.after(func() {
+		n, err := s.DB.Snapshot().Node(node)
+		if err != nil || n.CurrState != "" || n.Attr("chain.chain") == "" {
+			return
+		}
+		act, err := ParseAction(n.Attr("chain.chain"))
+		var res []Result
+		if err == nil {
+			res, err = s.Nodeset(context.Background(), []string{node}, act)
+		}
+		if err == nil && len(res) == 1 {
+			err = res[0].Err
+		}
+		if err != nil {
+			s.journal.note(node, n.Mode, StepReport, "its chain cannot begin: "+err.Error())
+		}
+	})
 }
 
 // maxStep bounds the id that a machine posts with its word about a step.

@@ -167,6 +167,7 @@ func (s *Service) discover(tx *nodedb.Tx, si Sighting, boots bool) {
 	}
 	if si.Node != "" {
 		bind(tx, si)
+		s.chainSoon(si.Node)
 		s.sightings.forget(si.MAC)
 	}
 	si.Time = s.Now().Format("01-02-2006 15:04:05")
@@ -352,6 +353,7 @@ func (s *Service) Bind(ctx context.Context, machine, node string, nu *NewNode) e
 			}
 			si.Node, si.Method = node, MethodManual
 			bind(tx, si)
+			s.chainSoon(si.Node)
 			tx.Put(nodedb.Key{Kind: kindDiscovered, Name: si.UUID}, si.attrs())
 			return nil
 		}

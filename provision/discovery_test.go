@@ -121,6 +121,14 @@ func TestDiscovery(t *testing.T) {
 	if p, err := s.Plan(t.Context(), stranger(2, netboot.AskDiscover)); err != nil || p.Node != "new2" {
 		t.Errorf("known by UUID: %+v %v, want new2's plan", p, err)
 	}
+	// one that has a chain begins it
+	nodedbtest.Put(t, s.DB, nodedbtest.Node("new3", "all", "hosts.ip=10.1.0.23", "vpd.uuid=00112233-4455-6677-8899-AABBCCDDEE05", "chain.chain=boot,offline"))
+	s.Plan(t.Context(), stranger(5, netboot.AskDiscover))
+	s.written(t)
+	s.journal.runAfters()
+	if n := mustNode(t, s, "new3"); n.CurrState != "boot" || n.Attr("chain.currchain") != "offline" {
+		t.Errorf("its chain: %q, then %q", n.CurrState, n.Attr("chain.currchain"))
+	}
 	// one after the other
 	if err := s.StartSequential(t.Context(), Sequential{Nodes: []string{"s1", "s2"}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.31"), netip.MustParseAddr("10.1.0.32")}, Groups: "seq,all"}); err != nil {
 		t.Fatal(err)

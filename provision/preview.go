@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 
 	"margay/nodedb"
 )
@@ -53,6 +54,9 @@ func (s *Service) preview(snap *nodedb.Snapshot, name string, act Action, p *Pre
 	head := ""
 	if n.CurrState != t.state() {
 		head = fmt.Sprintf("-currstate=%s\n+currstate=%s\n", n.CurrState, t.state())
+	}
+	if was, will := n.Attr("chain.currchain"), strings.Join(restOf(t, act.Next), ","); was != will {
+		head += fmt.Sprintf("-currchain=%s\n+currchain=%s\n", was, will)
 	}
 	p.State, p.Diff = t.state(), head+diffFiles(before, after)
 	return nil

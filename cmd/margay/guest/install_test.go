@@ -166,7 +166,7 @@ func TestSecureBoot(t *testing.T) {
 		}
 		t.Run([]string{"http", "tftp"}[i], func(t *testing.T) {
 			serial := w.start(t, m)
-			serial.await(t, 5*time.Minute, `[Kk]ernel is locked down from EFI Secure Boot`)
+			serial.await(t, 2*time.Minute, `[Kk]ernel is locked down from EFI Secure Boot`)
 			installs(t, w, m, serial)
 			w.expect(t, time.Minute, m.name, "currstate=boot")
 			w.steps(t, m.name, "dhcp", "grubx64.efi", "grub.cfg", "modules", "kickstart", "installing", "installed")
