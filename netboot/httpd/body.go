@@ -1,11 +1,13 @@
 package httpd
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -13,15 +15,21 @@ import (
 // With stallTime it is the slowest rate that is served: 17 kB/s.
 const slice = 1 << 20
 
+// small is up to where a body is read and written in one piece with the header
+// before it: one packet in place of two, and no sendfile(2) for what a page
+// holds.
+const small = 32 << 10
+
 // A body writes the body of an answer: counted, and with a deadline that moves
 // as the client takes it. It passes files on so that net/http sees them and
 // uses sendfile.
 type body struct {
 	http.ResponseWriter
-	control *http.ResponseController
-	length  int64 // the Content-Length; -1 before it is known, 0 without a body
-	sent    int64
-	err     error
+	control  *http.ResponseController
+	extended time.Time
+	length   int64 // the Content-Length; -1 before it is known, 0 without a body
+	sent     int64
+	err      error
 }
 
 func newBody(w http.ResponseWriter) *body {
@@ -38,7 +46,15 @@ func (b *body) WriteHeader(status int) {
 	b.ResponseWriter.WriteHeader(status)
 }
 
-func (b *body) extend() { _ = b.control.SetWriteDeadline(time.Now().Add(stallTime)) }
+// extend gives the client its time anew, which for what it took within a
+// second it did not need.
+func (b *body) extend() {
+	now := time.Now()
+	if now.Sub(b.extended) > time.Second {
+		b.extended = now
+		_ = b.control.SetWriteDeadline(now.Add(stallTime))
+	}
+}
 
 func (b *body) Write(p []byte) (int, error) {
 	b.extend()
@@ -46,12 +62,17 @@ func (b *body) Write(p []byte) (int, error) {
 	return n, b.note(int64(n), err)
 }
 
+var buffers = sync.Pool{New: func() any { return new([small]byte) }}
+
 // ReadFrom sends what is left of src, slice by slice.
 func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 	to, ok := b.ResponseWriter.(io.ReaderFrom)
 	limited, ok2 := src.(*io.LimitedReader)
 	if !ok || !ok2 {
 		return io.Copy(struct{ io.Writer }{b}, src)
+	}
+	if limited.N <= small {
+		return b.whole(limited)
 	}
 	for limited.N > 0 {
 		part := &io.LimitedReader{R: limited.R, N: min(limited.N, slice)}
@@ -65,6 +86,19 @@ func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 		}
 	}
 	return total, nil
+}
+
+// whole sends a body that fits a buffer.
+func (b *body) whole(src *io.LimitedReader) (int64, error) {
+	buf := buffers.Get().(*[small]byte)
+	defer buffers.Put(buf)
+	n, err := io.ReadFull(src.R, buf[:src.N])
+	src.N -= int64(n)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil // shorter than it was: fault tells
+	}
+	sent, werr := b.Write(buf[:n])
+	return int64(sent), cmp.Or(err, werr)
 }
 
 func (b *body) note(n int64, err error) error {

@@ -5,12 +5,9 @@ package netboottest
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,27 +51,17 @@ func benchServeHTTP(dir string) {
 
 func benchLoadHTTP() {
 	l := loadArgs()
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: l.Clients, ReadBufferSize: 256 << 10}}
-	var turn atomic.Int64
-	runLoad(l, func() (int64, error) {
-		name := l.File
-		if name == "" {
-			name = fmt.Sprintf("m%d.v00", turn.Add(1)%benchModules)
-		}
-		r, err := client.Get("http://" + benchAddr + "/" + name)
-		if err != nil {
-			return 0, err
-		}
-		defer r.Body.Close()
-		n, err := io.Copy(io.Discard, r.Body)
-		if err == nil && r.StatusCode != http.StatusOK {
-			err = fmt.Errorf("%s", r.Status)
-		}
-		return n, err
-	})
+	var clients []fetcher
+	for range l.Clients {
+		clients = append(clients, &httpFetcher{load: l})
+	}
+	runLoad(l, clients)
 }
 
-const benchModules = 150
+const (
+	benchModules = 150
+	benchNodes   = 1000
+)
 
 func waitHTTP(t *testing.T, b *lab) {
 	t.Helper()

@@ -5,7 +5,6 @@ package netboottest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,8 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -110,6 +107,7 @@ type score struct {
 	Fault    string
 	Seconds  float64
 	ServerMS float64 // CPU of the server
+	LoadMS   float64 // and of the load
 }
 
 func (s score) mbps() float64 { return float64(s.Bytes) / 1e6 / s.Seconds }
@@ -123,48 +121,11 @@ func loadArgs() (l load) {
 
 func benchLoadTFTP() {
 	l := loadArgs()
-	server := netip.MustParseAddrPort(benchAddr + ":69")
-	client := TFTPClient{Block: l.Block, Window: l.Window}
-	if l.Window == 1 {
-		client.Window = 0
-	}
-	client.Until = time.Now().Add(l.duration())
-	runLoad(l, func() (int64, error) {
-		conn, err := net.ListenUDP("udp4", nil)
-		if err != nil {
-			return 0, err
-		}
-		conn.SetReadBuffer(1 << 20)
-		n, _, err := client.Fetch(conn, server, l.File)
-		return n, err
-	})
-}
-
-// runLoad has clients fetch until the time is over, and prints the score.
-func runLoad(l load, fetch func() (int64, error)) {
-	var bytes atomic.Int64
-	var mu sync.Mutex
-	var s score
-	began := time.Now()
-	end := began.Add(l.duration())
-	var all sync.WaitGroup
+	var clients []fetcher
 	for range l.Clients {
-		all.Go(func() {
-			for time.Now().Before(end) {
-				n, err := fetch()
-				bytes.Add(n)
-				mu.Lock()
-				if s.Files++; err != nil && !errors.Is(err, ErrTime) {
-					s.Failed++
-					s.Fault = err.Error()
-				}
-				mu.Unlock()
-			}
-		})
+		clients = append(clients, newTFTPFetcher(l))
 	}
-	all.Wait()
-	s.Bytes, s.Seconds = bytes.Load(), time.Since(began).Seconds()
-	json.NewEncoder(os.Stdout).Encode(s)
+	runLoad(l, clients)
 }
 
 // A lab is two hosts with a wire between.
@@ -268,6 +229,7 @@ func (b *lab) measure(t *testing.T, mode string, pid int, l load) score {
 		t.Fatalf("load: %v %q", err, out.String())
 	}
 	s.ServerMS = cpuMS(pid) - before
+	s.LoadMS = float64((cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Milliseconds())
 	return s
 }
 
@@ -322,9 +284,9 @@ func compare(t *testing.T, b *lab, mode string, peers []peer, titles []string, l
 		}
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "\nmedians of %d rounds: MB/s, server's CPU in us per kB, failures\n%-12s", rounds, "")
+	fmt.Fprintf(&out, "\nmedians of %d rounds: MB/s, CPU of the server and of the load in us per kB, failures\n%-12s", rounds, "")
 	for _, title := range titles {
-		fmt.Fprintf(&out, "%22s", title)
+		fmt.Fprintf(&out, "%29s", title)
 	}
 	out.WriteString("\n")
 	for _, p := range peers {
@@ -333,8 +295,8 @@ func compare(t *testing.T, b *lab, mode string, peers []peer, titles []string, l
 		}
 		fmt.Fprintf(&out, "%-12s", p.name)
 		for i := range loads {
-			rate, cpu, failed, fault := median(scores[p.name][i])
-			fmt.Fprintf(&out, "%10.1f %6.2f %4d", rate, cpu, failed)
+			rate, cpu, loadCPU, failed, fault := median(scores[p.name][i])
+			fmt.Fprintf(&out, "%10.1f %6.2f %6.2f %4d", rate, cpu, loadCPU, failed)
 			if fault != "" {
 				t.Logf("%s, %s: %s", p.name, titles[i], fault)
 			}
@@ -344,11 +306,13 @@ func compare(t *testing.T, b *lab, mode string, peers []peer, titles []string, l
 	t.Log(out.String())
 }
 
-func median(all []score) (rate, cpu float64, failed int, fault string) {
-	var rates, cpus []float64
+func median(all []score) (rate, cpu, loadCPU float64, failed int, fault string) {
+	var rates, cpus, loads []float64
 	for _, s := range all {
 		rates = append(rates, s.mbps())
-		cpus = append(cpus, s.ServerMS*1000/(float64(s.Bytes)/1000+1))
+		kB := float64(s.Bytes)/1000 + 1
+		cpus = append(cpus, s.ServerMS*1000/kB)
+		loads = append(loads, s.LoadMS*1000/kB)
 		failed += s.Failed
 		if s.Fault != "" {
 			fault = s.Fault
@@ -356,13 +320,15 @@ func median(all []score) (rate, cpu float64, failed int, fault string) {
 	}
 	slices.Sort(rates)
 	slices.Sort(cpus)
-	return rates[len(rates)/2], cpus[len(cpus)/2], failed, fault
+	slices.Sort(loads)
+	mid := len(all) / 2
+	return rates[mid], cpus[mid], loads[mid], failed, fault
 }
 
 // waitTFTP waits until a server answers.
 func waitTFTP(t *testing.T, b *lab) {
 	t.Helper()
-	for range 100 {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		conn, err := listenUDP(b.client)
 		if err != nil {
 			t.Fatal(err)
