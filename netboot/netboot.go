@@ -110,6 +110,7 @@ type Machine struct {
 	// From HTTP only.
 	Agent string // User-Agent
 	Head  bool   // HEAD: nothing is sent but the size
+	TLS   bool   // it asks by HTTPS
 }
 
 // A Plan is all that a machine is told by DHCP. Zero fields are left out.

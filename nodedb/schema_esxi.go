@@ -26,6 +26,7 @@ func esxiTables() []*Table {
 			col("services", "esxiservices", "services to turn on or, with a - before them, off: ntpd,-slpd"),
 			col("firewall", "esxifirewall", "rule sets of the host's firewall to open or, with a - before them, to close: snmp,-CIMSLP"),
 			col("mediasize", "esximediasize", "room for ESXi on its disk, from 7.0U1: min, small, default or max"),
+			col("httpmethod", "esxihttpmethod", "http or https: how the host is sent its kickstart and, where its firmware boots by HTTP, all else; site httpmethod if empty"),
 			col("legacycpu", "esxilegacycpu", "yes: install on processors that the release no longer supports"),
 		),
 	}

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,7 +101,38 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 	if b.MAC = bootMAC(n); b.MAC == nil {
 		return nil, nil, fmt.Errorf("No MAC address available for this node; set it with chdef %s mac=MAC: %w", n.Name, nodedb.ErrInvalid)
 	}
-	return b, f, nil
+	b.Secure, err = s.secure(f, b)
+	return b, f, err
+}
+
+// secure is the address of our HTTPS service for a node that is to use it.
+func (s *Service) secure(f Family, b *Boot) (string, error) {
+	if !s.wantsTLS(b.Snap, b.Node, f) {
+		return "", nil
+	}
+	way := fmt.Sprintf("chdef %s esxihttpmethod=http", b.Node.Name)
+	switch method := httpMethod(b.Snap, b.Node); {
+	case method != "https":
+		return "", fmt.Errorf("httpmethod %q: it is http or https; %s: %w", method, way, nodedb.ErrInvalid)
+	case s.TLSPort == 0:
+		return "", fmt.Errorf("httpmethod is https, and this server serves none: start it with --https :443, or %s: %w", way, nodedb.ErrInvalid)
+	}
+	if err := f.(Securer).Secure(b); err != nil {
+		return "", fmt.Errorf("httpmethod is https, but %w; %s", err, way)
+	}
+	return s.secureBase(b.Server), nil
+}
+
+// wantsTLS says whether a node is to be sent by HTTPS what it can. It holds for
+// families of which some can; the installers of others trust authorities of
+// their own, and always get HTTP.
+func (s *Service) wantsTLS(snap *nodedb.Snapshot, n *nodedb.Node, f Family) bool {
+	_, can := f.(Securer)
+	return can && httpMethod(snap, n) != "http"
+}
+
+func httpMethod(snap *nodedb.Snapshot, n *nodedb.Node) string {
+	return cmp.Or(strings.TrimSpace(n.Attr("esxi.httpmethod")), strings.TrimSpace(snap.Site("httpmethod")), "http")
 }
 
 // hasImage says whether a target is a diskless image, which may have been made

@@ -56,6 +56,7 @@ type Boot struct {
 
 	Server   netip.Addr // our address as the node reaches us
 	Base     string     // "http://10.1.0.1" or with ":port"; no slash at the end
+	Secure   string     // the same by HTTPS, for a node that is to be sent what it can by it; empty otherwise
 	Tree     fs.FS      // the install tree; nil for a diskless image that has none
 	TreePath string     // its path below Base: "install/esxi8.0.2/x86_64"
 
@@ -83,14 +84,36 @@ type Boot struct {
 	State func() ([]byte, error)
 }
 
+// web is where a loader has its files from: by HTTPS only if firmware loads,
+// for which the server's authority can be enrolled. iPXE as it is shipped trusts
+// no authority of ours, and PXE's TFTP has none.
+func (b *Boot) web() string {
+	if b.Secure != "" && b.HTTPBoot {
+		return b.Secure
+	}
+	return b.Base
+}
+
 // URL is the address of a file made for this node's boot ("boot.cfg").
-func (b *Boot) URL(name string) string {
-	return b.Base + "/boot/" + url.PathEscape(b.Node.Name) + "/" + name
+func (b *Boot) URL(name string) string { return b.web() + b.path(name) }
+
+func (b *Boot) path(name string) string {
+	return "/boot/" + url.PathEscape(b.Node.Name) + "/" + name
 }
 
 // SecretURL is URL with the attempt's token: for files that hold a secret.
 func (b *Boot) SecretURL(name string) string {
 	return b.URL(name) + "?t=" + b.token()
+}
+
+// AnswerURL is SecretURL for what the installer fetches, which takes HTTPS
+// whatever the loader can.
+func (b *Boot) AnswerURL(name string) string {
+	base := b.Base
+	if b.Secure != "" {
+		base = b.Secure
+	}
+	return base + b.path(name) + "?t=" + b.token()
 }
 
 // CallbackURL is where the node posts that it reached a step ("installed").
@@ -99,7 +122,7 @@ func (b *Boot) CallbackURL(step string) string {
 }
 
 // TreeURL is the address of the install tree, without slash at the end.
-func (b *Boot) TreeURL() string { return b.Base + "/" + b.TreePath }
+func (b *Boot) TreeURL() string { return b.web() + "/" + b.TreePath }
 
 func (b *Boot) token() string {
 	if b.Token == "" {
@@ -112,6 +135,12 @@ func (b *Boot) token() string {
 // it takes, how the network is set up.
 type Outliner interface {
 	Outline(b *Boot) ([]string, error)
+}
+
+// A Securer is a Family of which some releases can fetch by HTTPS.
+type Securer interface {
+	// Secure returns nil if b's can, and otherwise why not.
+	Secure(b *Boot) error
 }
 
 // A Family knows the media, boot files and answer files of one kind of

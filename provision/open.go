@@ -293,6 +293,10 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 	if err != nil {
 		return nil, nil, err
 	}
+	if b.Secure != "" && b.Mode == nodedb.ModeInstall && !m.TLS && name != "script" && name != "boot.cfg" {
+		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
+			"%s of node %s is sent by HTTPS only, as httpmethod says; ask at %s, or chdef %s esxihttpmethod=http", name, n.Name, b.Secure, n.Name)}
+	}
 	text, err := f.Make(b, name)
 	if errors.Is(err, nodedb.ErrNotFound) {
 		return nil, nil, netboot.ErrNotFound

@@ -143,6 +143,14 @@ func (s *Service) base(server netip.Addr) string {
 	return "http://" + hostOf(server) + ":" + strconv.Itoa(s.HTTPPort)
 }
 
+// secureBase is base by HTTPS.
+func (s *Service) secureBase(server netip.Addr) string {
+	if s.TLSPort == 443 {
+		return "https://" + hostOf(server)
+	}
+	return "https://" + hostOf(server) + ":" + strconv.Itoa(s.TLSPort)
+}
+
 func hostOf(a netip.Addr) string {
 	if a.Is6() {
 		return "[" + a.String() + "]"
@@ -196,6 +204,11 @@ const (
 // loader that asks.
 func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine, next netip.Addr) bootfile {
 	base := s.base(s.facing(snap, n, m.Local))
+	if m.HTTPBoot && s.TLSPort > 0 {
+		if f, err := s.family(n.OS); err == nil && s.wantsTLS(snap, n, f) {
+			base = s.secureBase(s.facing(snap, n, m.Local))
+		}
+	}
 	switch {
 	case n.Mode == nodedb.ModeNone:
 		return bootfile{Why: "nodeset was never run for it"}

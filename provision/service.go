@@ -29,6 +29,7 @@ type Config struct {
 	Medium   Medium // opens installer media
 	Spool    Spool  // brings media from elsewhere; nil: none
 	HTTPPort int    // where netboot/httpd listens
+	TLSPort  int    // where it does by HTTPS; 0: nowhere
 	TFTPPort int    // 69, but in tests
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now

@@ -3,6 +3,8 @@ package command
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -31,6 +33,7 @@ func doctor(ctx context.Context, s *Session, args []string) error {
 	}
 	checks := s.Service.Doctor(s.Served)
 	checks = append(checks, portChecks(s)...)
+	checks = append(checks, certificateChecks(s)...)
 	if !s.Bool("quick") && s.Foreign != nil {
 		checks = append(checks, foreignChecks(ctx, s)...)
 	}
@@ -77,6 +80,27 @@ func portChecks(s *Session) []provision.Check {
 		out = append(out, provision.Check{Name: "service " + p.name, OK: true, Text: "served"})
 	}
 	return out
+}
+
+// certificateChecks looks at what is shown by HTTPS, where it is served.
+func certificateChecks(s *Session) []provision.Check {
+	if s.Certificate == nil {
+		return nil
+	}
+	c := s.Certificate()
+	whose := "margay's own"
+	way := "see whether the state directory's tls/ can be written"
+	if c.Own {
+		whose, way = "the operator's", "put a new one in the state directory's tls/own.pem and own.key, or remove both for one of margay's own"
+	}
+	text := fmt.Sprintf("%s certificate for %s, until %s", whose, strings.Join(c.Names, " "), c.Until.Format(time.DateOnly))
+	switch {
+	case c.Fault != nil:
+		return []provision.Check{{Name: "HTTPS", Text: text + ": " + c.Fault.Error(), Way: way}}
+	case time.Until(c.Until) < 14*24*time.Hour:
+		return []provision.Check{{Name: "HTTPS", Text: text + ", which is soon", Way: way}}
+	}
+	return []provision.Check{{Name: "HTTPS", OK: true, Text: text}}
 }
 
 // foreignChecks asks each network whether somebody else gives addresses there.

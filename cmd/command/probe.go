@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -90,7 +91,13 @@ func probeMachine(s *Session, n *nodedb.Node) (*rom.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var trust *x509.CertPool
+	if s.Authority != nil {
+		trust = x509.NewCertPool()
+		trust.AddCert(s.Authority)
+	}
 	return &rom.Machine{
+		Trust:    trust,
 		MAC:      n.MACs[0].Addr,
 		Firmware: fw,
 		Arch:     n.Arch,

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,19 @@ type Deps struct {
 	// Backup writes the whole table, with the sealing key if wanted, and says
 	// how many records that was.
 	Backup func(ctx context.Context, w io.Writer, key bool) (int, error)
+
+	// Authority vouches for the daemon's HTTPS, and Certificate is what it
+	// shows there; both nil where there is none.
+	Authority   *x509.Certificate
+	Certificate func() Certificate
+}
+
+// A Certificate is what the daemon shows by HTTPS.
+type Certificate struct {
+	Own   bool     // the operator's own
+	Names []string // that it is good for
+	Until time.Time
+	Fault error // why machines would not take it
 }
 
 // A ForeignDHCP is another DHCP server on one of our networks.
@@ -53,9 +67,10 @@ type ForeignDHCP struct {
 
 // Ports are where the daemon listens, for commands that play a machine.
 type Ports struct {
-	DHCP netip.AddrPort // for requests from this host; zero: off
-	HTTP int
-	TFTP int
+	DHCP  netip.AddrPort // for requests from this host; zero: off
+	HTTP  int
+	HTTPS int
+	TFTP  int
 }
 
 // A Session is one command being run: what it acts on, who asked, and where

@@ -18,6 +18,7 @@ var imports = map[string]string{
 	"netboot":                 "",
 	"netboot/dhcp":            "netboot",
 	"netboot/tftp":            "netboot",
+	"netboot/cert":            "",
 	"netboot/httpd":           "netboot",
 	"netboot/dns":             "",
 	"netboot/loader":          "",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"margay/cmd/command"
+	"margay/netboot/cert"
 	"margay/netboot/dhcp"
 	"margay/netboot/dns"
 	"margay/netboot/httpd"
@@ -39,6 +41,7 @@ type settings struct {
 	interfaces []string
 	dhcp       string
 	http       string
+	https      string
 	tftp       string
 	dns        string
 	monitor    string
@@ -52,7 +55,7 @@ func (c *cli) serveCommand() *command.Command {
 	var set settings
 	return &command.Command{
 		Name:  "serve",
-		Usage: "[--state dir] [--store url] [--interface if]... [--dhcp on|force|off] [--http :80] [--tftp :69] [--dns :53] [--monitor off] [--socket path]",
+		Usage: "[--state dir] [--store url] [--interface if]... [--dhcp on|force|off] [--http :80] [--https :443] [--tftp :69] [--dns :53] [--monitor off] [--socket path]",
 		Short: "run the daemon: DHCP, TFTP, DNS, HTTP and the commands' socket",
 		Long: `Run the daemon: DHCP, TFTP, DNS and HTTP for the nodes, and the socket that
 commands talk to. Everything it keeps is in the state directory.
@@ -62,7 +65,12 @@ service out. DHCP answers the machines of the node table, and others only where
 their network has a dynamic range. Before it serves an interface it looks for
 another server there, and leaves the interface to that one unless --dhcp is
 force; with --interface eth1=proxy it tells machines what to boot beside it. With
-an address in place of "on" it listens there, for relay agents only.`,
+an address in place of "on" it listens there, for relay agents only.
+
+With --https it makes an authority of its own, and certificates for its names
+and addresses, in the state directory's tls/ and renews them. What is sent by
+HTTPS, and to whom, site httpmethod and esxi.httpmethod say; firmware must be told
+of the authority first: /tls/ca.crt on the HTTP port.`,
 		Group: command.GroupMargay,
 		Flags: func(f *pflag.FlagSet) { set.flags(f) },
 		Local: func(ctx context.Context, _ *pflag.FlagSet, args []string) error {
@@ -82,6 +90,7 @@ func (set *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&set.dhcp, "dhcp", "on", "on, force, off, or the address and port to listen on for relays")
 	f.BoolVar(&set.advertise, "no-ipv6-router", false, "tell machines that there is no IPv6 router: iPXE waits 16 seconds less")
 	f.StringVar(&set.http, "http", ":80", "address and port for HTTP")
+	f.StringVar(&set.https, "https", "off", "address and port for HTTPS")
 	f.StringVar(&set.tftp, "tftp", ":69", "address and port for TFTP")
 	f.StringVar(&set.dns, "dns", ":53", "address and port for DNS")
 	f.StringVar(&set.monitor, "monitor", "off", "address and port for the install monitor of xCAT's old postscripts, as :3002")
@@ -122,6 +131,9 @@ type daemon struct {
 	servers   servers
 	tftpConn  net.PacketConn
 	httpL     net.Listener
+	httpsL    net.Listener
+	authority *cert.Authority // nil without HTTPS
+	certs     *cert.Server
 	dnsConn   *dns.Conn
 	monitorL  net.Listener
 	socketL   net.Listener
@@ -185,6 +197,11 @@ func (d *daemon) listen(ctx context.Context) error {
 			return portError("the install monitor", "tcp", d.monitor, "--monitor", err)
 		}
 	}
+	if d.https != "off" {
+		if err := d.listenTLS(); err != nil {
+			return err
+		}
+	}
 	if d.dns != "off" {
 		if d.dnsConn, err = dns.Listen(ctx, d.dns); err != nil {
 			return portError("DNS", "udp", d.dns, "--dns", err)
@@ -204,6 +221,7 @@ func (d *daemon) wire() {
 		Medium:   openMedium,
 		Spool:    &fetch.Fetcher{Dir: filepath.Join(d.state, "fetch")},
 		HTTPPort: port(d.httpL),
+		TLSPort:  port(d.httpsL),
 		TFTPPort: packetPort(d.tftpConn),
 		Log:      d.log,
 		Local:    d.local,
@@ -280,15 +298,24 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 		s := &monitor.Server{Handler: d.service, Observer: d.service, Log: d.log}
 		g.Go(func() error { return s.Serve(ctx, d.monitorL) })
 	}
-	if d.httpL != nil {
+	if d.httpL != nil || d.httpsL != nil {
 		s := &httpd.Server{
 			Opener: d.service, Receiver: d.service, Observer: d.service, Log: d.log,
 			Sends: 64, Fallback: d.pages(), Prefixes: []string{"boot", "install", "discover", "tftpboot"},
 		}
 		d.servers.http = s
-		g.Go(func() error { return s.Serve(ctx, d.httpL) })
+		if d.httpL != nil {
+			g.Go(func() error { return s.Serve(ctx, d.httpL) })
+		}
+		if d.httpsL != nil {
+			g.Go(func() error { return s.Serve(ctx, tls.NewListener(d.httpsL, d.certs.Config())) })
+			g.Go(func() error { return d.certs.Run(ctx) })
+		}
 	}
 	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign}
+	if d.authority != nil {
+		deps.Authority, deps.Certificate = d.authority.Certificate(), d.certificate
+	}
 	guests, err := d.guests(d.log)
 	if err != nil {
 		return err
@@ -322,12 +349,15 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 func (d *daemon) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", api.Metrics(d.samples))
+	if d.authority != nil {
+		d.authorityPages(mux)
+	}
 	return mux
 }
 
 // ports are where the services listen, for commands that play a machine.
 func (d *daemon) ports() command.Ports {
-	p := command.Ports{HTTP: port(d.httpL), TFTP: packetPort(d.tftpConn)}
+	p := command.Ports{HTTP: port(d.httpL), HTTPS: port(d.httpsL), TFTP: packetPort(d.tftpConn)}
 	if d.probeConn != nil {
 		p.DHCP = d.probeConn.Addr()
 	}
@@ -353,6 +383,9 @@ func (d *daemon) say(out io.Writer, found map[string][]dhcp.Foreign) {
 	}{
 		{"tftp", d.tftpConn != nil, func() any { return d.tftpConn.LocalAddr() }},
 		{"http", d.httpL != nil, func() any { return d.httpL.Addr() }},
+		{"https", d.httpsL != nil, func() any {
+			return fmt.Sprintf("%s, authority SHA-256 %s", d.httpsL.Addr(), d.authority.Fingerprint())
+		}},
 		{"dns", d.dnsConn != nil, func() any { return d.dnsConn.Addr() }},
 		{"monitor", d.monitorL != nil, func() any { return d.monitorL.Addr() }},
 		{"socket", true, func() any { return d.socketL.Addr() }},
@@ -373,7 +406,7 @@ func (d *daemon) close() {
 	if d.probeConn != nil {
 		d.probeConn.Close()
 	}
-	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.monitorL, d.socketL} {
+	for _, c := range []io.Closer{d.tftpConn, d.httpL, d.httpsL, d.monitorL, d.socketL} {
 		if c != nil {
 			c.Close()
 		}

@@ -64,6 +64,7 @@ func machine(r *http.Request) netboot.Machine {
 		Agent: r.UserAgent(),
 		Head:  r.Method == http.MethodHead,
 		Probe: r.Header.Get("Margay-Probe"),
+		TLS:   r.TLS != nil,
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		m.Addr = peer.Addr().Unmap()

@@ -274,7 +274,13 @@ func compare(t *testing.T, b *lab, mode string, peers []peer, titles []string, l
 				if stop == nil {
 					break
 				}
+				if t.Failed() {
+					return
+				}
 				wait(t, b)
+				if t.Failed() {
+					t.Fatalf("%s, %s", p.name, titles[i])
+				}
 				if scores[p.name] == nil {
 					scores[p.name] = make([][]score, len(loads))
 				}
@@ -338,7 +344,7 @@ func waitTFTP(t *testing.T, b *lab) {
 			return
 		}
 	}
-	t.Fatal("the server does not answer")
+	t.Error("the server does not answer")
 }
 
 func benchFiles(t *testing.T, b *lab) {

@@ -3,6 +3,8 @@ package rom
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -134,8 +136,11 @@ func (c *httpClient) once(r request, at string, w io.Writer) (*answer, error) {
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("no address: %w", errFormat)
 	}
-	if u.Scheme != "http" {
-		return nil, fmt.Errorf("scheme %s is not played; use http: %w", u.Scheme, errFormat)
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("scheme %s is not played; use http or https: %w", u.Scheme, errFormat)
+	}
+	if u.Scheme == "https" && r.agent == agentIPXE {
+		return nil, fmt.Errorf("iPXE trusts no authority that is not built into it (Permission denied, 0216eb8f); give it http: %w", errFormat)
 	}
 	req, err := http.NewRequestWithContext(c.ctx, r.method, at, strings.NewReader(r.body))
 	if err != nil {
@@ -157,8 +162,9 @@ func (c *httpClient) once(r request, at string, w io.Writer) (*answer, error) {
 func (c *httpClient) exchange(req *http.Request) (*http.Response, error) {
 	host := req.URL.Host
 	if req.URL.Port() == "" {
-		host = net.JoinHostPort(req.URL.Hostname(), "80")
+		host = net.JoinHostPort(req.URL.Hostname(), map[string]string{"http": "80", "https": "443"}[req.URL.Scheme])
 	}
+	host = req.URL.Scheme + "://" + host
 	if c.conn != nil && c.host == host {
 		if resp, err := c.try(req); err == nil {
 			return resp, nil
@@ -168,7 +174,7 @@ func (c *httpClient) exchange(req *http.Request) (*http.Response, error) {
 		}
 	}
 	c.close()
-	if err := c.dial(host); err != nil {
+	if err := c.dial(host, c.security(req)); err != nil {
 		return nil, err
 	}
 	resp, err := c.try(req)
@@ -178,17 +184,53 @@ func (c *httpClient) exchange(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-func (c *httpClient) dial(host string) error {
+// security is how a client looks at the server's certificate; nil: by HTTP
+// there is none. Firmware and mboot, which uses it, believe what was enrolled;
+// ESXi's installer checks nothing.
+func (c *httpClient) security(req *http.Request) *tls.Config {
+	if req.URL.Scheme != "https" {
+		return nil
+	}
+	cfg := &tls.Config{ServerName: req.URL.Hostname(), MinVersion: tls.VersionTLS12, RootCAs: c.m.Trust}
+	if cfg.RootCAs == nil {
+		cfg.RootCAs = x509.NewCertPool()
+	}
+	cfg.InsecureSkipVerify = req.UserAgent() == agentInstaller
+	return cfg
+}
+
+func (c *httpClient) dial(host string, security *tls.Config) error {
 	d := net.Dialer{Timeout: httpStall}
 	if c.m.Source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.m.Source, 0))
 	}
-	conn, err := d.DialContext(c.ctx, "tcp", host)
+	_, at, _ := strings.Cut(host, "://")
+	conn, err := d.DialContext(c.ctx, "tcp", at)
 	if err != nil {
 		return err
 	}
+	if security != nil {
+		s := tls.Client(conn, security)
+		ctx, cancel := context.WithTimeout(c.ctx, httpStall)
+		defer cancel()
+		if err := s.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return notTrusted(err)
+		}
+		conn = s
+	}
 	c.conn, c.host, c.in = conn, host, bufio.NewReaderSize(conn, 32<<10)
 	return nil
+}
+
+// notTrusted names what firmware would not: edk2 says "Failed to connect" of
+// any fault of TLS.
+func notTrusted(err error) error {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("%v: the server's authority is not enrolled in the firmware: %w", err, errFormat)
+	}
+	return fmt.Errorf("TLS: %v: %w", err, errFormat)
 }
 
 func (c *httpClient) try(req *http.Request) (*http.Response, error) {

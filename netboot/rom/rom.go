@@ -16,6 +16,7 @@ package rom
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -62,6 +63,10 @@ type Machine struct {
 	TFTPPort  uint16     // of TFTP servers; 0: 69
 	Probe     string     // secret that lets a server take us for the machine; may be empty
 	UserClass string     // of the iPXE that is played; empty: xNBA, or iPXE for BIOSiPXE
+
+	// Trust are the authorities that are enrolled in the firmware: it loads by
+	// HTTPS from servers that they vouch for. Nil: none is.
+	Trust *x509.CertPool
 
 	// AnyLoader takes any bytes for a boot program. Otherwise they must look
 	// like one for this firmware.

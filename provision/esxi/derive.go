@@ -125,7 +125,7 @@ func (c *derived) options(h *host) []string {
 	})
 	if h.Mode == nodedb.ModeInstall {
 		own = append([]string{"runweasel"}, own...)
-		own = append(own, "ks="+h.SecretURL("ks.cfg"))
+		own = append(own, "ks="+h.AnswerURL("ks.cfg"))
 	}
 	return append(own, h.set.kernelOptions(h)...)
 }

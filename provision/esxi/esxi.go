@@ -80,6 +80,15 @@ func (f *Family) Until(b *provision.Boot, name string) provision.Phase {
 	return provision.PhaseBooted
 }
 
+// Secure implements provision.Securer. The installer checks no certificate, but
+// old ones offer no TLS that is still spoken: 5.x, and early 6.x.
+func (f *Family) Secure(b *provision.Boot) error {
+	if v := version(b); !v.AtLeast(6, 5) {
+		return fmt.Errorf("the installer of %s may know no TLS 1.2, 6.5 and later do: %w", b.OS, nodedb.ErrInvalid)
+	}
+	return nil
+}
+
 // stateName is what ESXi restores its configuration from, if a module is
 // called so.
 const stateName = "state.tgz"

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	tree    = base + "/install/esxi8.0.2/x86_64"
+	tree    = "/install/esxi8.0.2/x86_64"
 	install = "install esxi8.0.2-x86_64-base"
 )
 
@@ -30,11 +30,12 @@ func TestFirmware(t *testing.T) {
 		machine
 		args string // of the medium's boot loader
 	}{
-		{machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11"},
+		{machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11", ""},
 			"-e -c " + base + "/boot/esx1/boot.cfg BOOTIF=01-52-54-00-e2-e0-01"},
-		{machine{uefi, "esx2", "52:54:00:e2:e0:02", "10.77.0.12"},
+		{machine{uefi, "esx2", "52:54:00:e2:e0:02", "10.77.0.12", ""},
 			"bootx64.efi -e -c " + base + "/boot/esx2/boot.cfg"},
-		{machine{uefiHTTP, "esx3", "52:54:00:e2:e0:03", "10.77.0.13"}, ""},
+		{machine{uefiHTTP, "esx3", "52:54:00:e2:e0:03", "10.77.0.13", ""}, ""},
+		{machine{uefiTLS, "esx4", "52:54:00:e2:e0:04", "10.77.0.14", l.authority(t)}, ""},
 	}
 	t.Cleanup(func() { // when all have booted
 		for _, tt := range tests {
@@ -60,7 +61,7 @@ func TestFirmware(t *testing.T) {
 func TestLostModule(t *testing.T) {
 	k := buildKit(t)
 	l, med := newInstallLab(t, k)
-	m := machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11"}
+	m := machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11", ""}
 	l.define(t, m)
 	lost := med.load[len(med.load)/2]
 	if err := os.Remove(filepath.Join(l.state, "install/esxi8.0.2/x86_64", lost)); err != nil {
@@ -77,6 +78,16 @@ func TestLostModule(t *testing.T) {
 	l.expect(t, m.name, "status=failed")
 }
 
+// authority fetches what firmware is to trust, in the form that OVMF takes.
+func (l *lab) authority(t *testing.T) string {
+	t.Helper()
+	list, err := curl(t, l.server, base+"/tls/ca.esl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, filepath.Join(t.TempDir(), "ca.esl"), list)
+}
+
 // newInstallLab is a lab whose daemon has taken in a medium.
 func newInstallLab(t *testing.T, k kit) (*lab, medium) {
 	t.Helper()
@@ -91,6 +102,9 @@ func (l *lab) define(t *testing.T, m machine) {
 	t.Helper()
 	l.run(t, "mkdef", "-t", "node", m.name, "groups=esxi,all", "mgt=ipmi", "netboot=xnba",
 		"ip="+m.addr, "mac="+m.mac, "os=esxi8.0.2", "arch=x86_64", "profile=base")
+	if m.firmware == uefiTLS {
+		l.run(t, "chdef", m.name, "esxihttpmethod=https")
+	}
 	if got, want := l.run(t, "nodeset", m.name, "install"), m.name+": "+install+"\n"; got != want {
 		t.Fatalf("nodeset: got %q, want %q", got, want)
 	}
@@ -123,10 +137,10 @@ func checkLoader(t *testing.T, m machine, med medium, args string, said []string
 			t.Errorf("%s: got %q, want %s", mark, got, pattern)
 		}
 	}
-	own := regexp.QuoteMeta(base + "/boot/" + m.name)
+	own := regexp.QuoteMeta(m.base() + "/boot/" + m.name)
 	one("ARGS", regexp.QuoteMeta(args))
 	cfg := own + "/boot.cfg"
-	if m.firmware == uefiHTTP {
+	if m.firmware.http() {
 		cfg = own + "/" + m.bootif() + "/boot.cfg"
 		one("DIR", own+"/")
 	}
@@ -137,7 +151,7 @@ func checkLoader(t *testing.T, m machine, med medium, args string, said []string
 	if m.firmware != bios {
 		one("CRYPTO", `\S*crypto64\.efi `+med.files["efi/boot/crypto64.efi"])
 	}
-	med.checkFetched(t, tree, marked(said, "FILE"))
+	med.checkFetched(t, m.base()+tree, marked(said, "FILE"))
 	checkCallbacks(t, marked(said, "CALLBACK"))
 }
 

@@ -28,8 +28,8 @@ func TestHardware(t *testing.T) {
 		machine
 		mgt string
 	}{
-		{machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11"}, "ipmi"},
-		{machine{bios, "esx2", "52:54:00:e2:e0:02", "10.77.0.12"}, "redfish"},
+		{machine{bios, "esx1", "52:54:00:e2:e0:01", "10.77.0.11", ""}, "ipmi"},
+		{machine{bios, "esx2", "52:54:00:e2:e0:02", "10.77.0.12", ""}, "redfish"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.mgt, func(t *testing.T) {

@@ -65,7 +65,7 @@ func shortDir(t *testing.T) string {
 func (l *lab) serve(t *testing.T, dir string) {
 	t.Helper()
 	cmd := exec.Command(l.margay, "serve", "--verbose", "--state", l.state,
-		"--interface", "eth0", "--no-ipv6-router", "--templates", filepath.Join(dir, "templates"), "--socket", l.socket)
+		"--interface", "eth0", "--no-ipv6-router", "--https", ":443", "--templates", filepath.Join(dir, "templates"), "--socket", l.socket)
 	cmd.Stdout, cmd.Stderr = l.log, l.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := l.server.Start(cmd); err != nil {

@@ -18,6 +18,7 @@ const (
 	bios     firmware = "bios"      // SeaBIOS; the network card's own iPXE is its PXE
 	uefi     firmware = "uefi"      // OVMF by PXE
 	uefiHTTP firmware = "uefi-http" // OVMF by HTTP, PXE left out
+	uefiTLS  firmware = "uefi-tls"  // the same by HTTPS, with margay's authority enrolled
 )
 
 // ovmf is where Debian keeps OVMF.
@@ -30,6 +31,17 @@ type machine struct {
 	name     string
 	mac      string
 	addr     string
+	trusts   string // file of the authorities enrolled in its firmware
+}
+
+func (f firmware) http() bool { return f == uefiHTTP || f == uefiTLS }
+
+// base is where a machine has its files from.
+func (m machine) base() string {
+	if m.firmware == uefiTLS {
+		return "https://" + serverAddr
+	}
+	return base
 }
 
 // start switches the machine on, on a network. It is switched off at
@@ -75,8 +87,13 @@ func (m machine) args(t *testing.T, k kit, tap string) []string {
 		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+firmwareFile(t, "OVMF_CODE_4M.fd"),
 		"-drive", "if=pflash,format=raw,unit=1,file="+m.variables(t, dir),
 		"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
-	if m.firmware == uefiHTTP {
+	if m.firmware.http() {
 		args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n")
+	}
+	if m.firmware == uefiTLS {
+		// TLS wants random numbers, which the plain processor of tcg has not.
+		args = append(args, "-cpu", "max", "-device", "virtio-rng-pci",
+			"-fw_cfg", "name=etc/edk2/https/cacerts,file="+m.trusts)
 	}
 	return args
 }
