@@ -131,6 +131,7 @@ type Plan struct {
 	File     string           // TFTP name or URL; empty: nothing to boot
 	Options  map[uint8][]byte // any further option, raw
 	Nak      bool             // the address it asks for is not its own
+	Denied   bool             // for the planner's own use: no answer is due
 }
 
 // A Planner decides what a machine is told. ErrIgnore: say nothing.

@@ -35,6 +35,7 @@ var siteKeys = []SiteKey{
 	{"dhcpinterfaces", "", "interfaces to serve DHCP on: eth0,eth1 or mn|eth0;sn|eth1; all that have a network if empty"},
 	{"dhcplease", "43200", "seconds that an address is leased for"},
 	{"dhcpsetup", "", "n: nodeset and mkvm do not touch DHCP"},
+	{"dhcpstatements", "", "what all machines are told further by DHCP, in dhcpd's syntax: option 150 10.1.0.9; with .NETWORK behind the key, those of one network"},
 	{"disablenodesetwarning", "", "1: nodeset does not warn of its old forms"},
 	{"discoverywait", "", "seconds that a machine which is no node waits to become one before it boots from its disk; 60 if empty"},
 	{"disjointdhcps", "", "1: each service node serves only its own nodes"},

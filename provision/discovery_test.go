@@ -240,3 +240,48 @@ func TestAddressInUse(t *testing.T) {
 		t.Errorf("leases %+v, want the held address left alone", l)
 	}
 }
+
+// TestHolding: a relay of ours is told who has what, one of elsewhere nothing.
+func TestHolding(t *testing.T) {
+	s, c := newService(t)
+	dynamicNet(t, s)
+	relay := netip.MustParseAddr("10.1.0.2")
+	p, err := s.Plan(t.Context(), stranger(1, netboot.AskDiscover))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := stranger(1, netboot.AskRequest)
+	m.Requested = p.Addr.Addr()
+	if _, err := s.Plan(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	node, free := netip.MustParseAddr("10.1.0.11"), netip.MustParseAddr("10.1.0.107")
+	id := append([]byte{1}, m.MAC...)
+	for _, tt := range []struct {
+		name string
+		q    netboot.LeaseQuery
+		want string
+	}{
+		{"a lease", netboot.LeaseQuery{Addr: m.Requested, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 12h0m0s"},
+		{"by MAC", netboot.LeaseQuery{MAC: m.MAC, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 12h0m0s"},
+		{"by client identifier", netboot.LeaseQuery{ClientID: id, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 12h0m0s"},
+		{"a node", netboot.LeaseQuery{Addr: node, Relay: relay}, "10.1.0.11 52:54:00:00:00:01 12h0m0s"},
+		{"a node by MAC", netboot.LeaseQuery{MAC: mac("52:54:00:00:00:01"), Relay: relay}, "10.1.0.11 52:54:00:00:00:01 12h0m0s"},
+		{"nobody's", netboot.LeaseQuery{Addr: free, Relay: relay}, "10.1.0.107  0s"},
+		{"not ours to give", netboot.LeaseQuery{Addr: netip.MustParseAddr("10.1.0.90"), Relay: relay}, "unknown"},
+		{"a stranger", netboot.LeaseQuery{MAC: mac("02:00:00:00:00:99"), Relay: relay}, "unknown"},
+		{"a relay of elsewhere", netboot.LeaseQuery{Addr: node, Relay: netip.MustParseAddr("10.9.0.2")}, "unknown"},
+	} {
+		got := "unknown"
+		if h := s.Holding(tt.q); h != nil {
+			got = fmt.Sprintf("%s %s %s", h.Addr, h.MAC, h.Ends.Round(time.Second))
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	c.tick(13 * time.Hour)
+	if h := s.Holding(netboot.LeaseQuery{Addr: m.Requested, Relay: relay}); h == nil || h.MAC != nil {
+		t.Errorf("a lease that ran out: %+v, want that nobody has it", h)
+	}
+}

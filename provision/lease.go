@@ -196,6 +196,9 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 	if m.PXE || m.HTTPBoot || m.Loader {
 		p.File = s.discoveryFile(snap, m, p.Server)
 	}
+	if err := s.statements(snap, p, nw, nil, m); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

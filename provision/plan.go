@@ -58,6 +58,9 @@ func (s *Service) plan(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine)
 		b := s.bootfile(snap, n, m, p.Next)
 		p.File = b.File
 	}
+	if err := s.statements(snap, p, nw, n, m); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

@@ -78,6 +78,9 @@ func DHCPProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
 	if other := snap.NodeByMAC(n.MACs[0].Addr); other != nil && other.Name != n.Name {
 		return fmt.Errorf("Node %s has MAC %s, which is %s's too", n.Name, n.MACs[0].Addr, other.Name)
 	}
+	if err := StatementProblem(snap, nw, n); err != nil {
+		return err
+	}
 	if nw.Domain == "" && snap.Site("domain") == "" {
 		return fmt.Errorf("No domain defined for %s entry in networks table, and no domain defined in site table.", nw.Name)
 	}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"margay/nodedb"
@@ -52,6 +53,9 @@ type Service struct {
 	Config
 	journal *journal
 	leases  *leaser
+
+	stated      sync.Map // *Statements by their text
+	statedCount atomic.Int64
 
 	sightings sightings
 	arrivals  arrivals

@@ -39,6 +39,7 @@ func check(_ context.Context, s *Session, args []string) error {
 	var list []nodedb.Doubt
 	if len(args) == 0 {
 		list = append(snap.Check(), s.imageDoubts(snap)...)
+		list = append(list, statementDoubts(snap)...)
 	}
 	list = append(list, snap.Doubts(names(nodes))...)
 	list = append(list, attemptDoubts(snap, nodes)...)
@@ -53,6 +54,22 @@ func check(_ context.Context, s *Session, args []string) error {
 	}
 	s.Line("%d nodes checked: %d errors, %d warnings", len(nodes), wrong, len(list)-wrong)
 	return nil
+}
+
+// statementDoubts are about DHCP statements that would not be understood.
+func statementDoubts(snap *nodedb.Snapshot) (list []nodedb.Doubt) {
+	note := func(name string, err error) {
+		if err != nil {
+			list = append(list, nodedb.Doubt{Node: name, Text: defError(err), Wrong: true})
+		}
+	}
+	for _, nw := range snap.Networks() {
+		note("network "+nw.Name, provision.StatementProblem(snap, nw, nil))
+	}
+	for _, n := range snap.Nodes() {
+		note(n.Name, provision.StatementProblem(snap, nil, n))
+	}
+	return list
 }
 
 // imageDoubts are about images that cannot be installed.

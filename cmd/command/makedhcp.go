@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/pflag"
 
@@ -12,20 +13,30 @@ import (
 
 var makedhcpCmd = &Command{
 	Name:  "makedhcp",
-	Usage: "-n | -a [-d] | noderange [-d] | -q noderange",
+	Usage: "-n | -a [-d] | noderange [-d] [-s statements] | -q noderange",
 	Short: "check what DHCP answers to nodes; withdraw nodes from it",
 	Long: `Check what DHCP answers to nodes. DHCP answers straight from the table, so
 there is nothing to make: a node is served from the moment it has mac and ip.
 
   -n   check every network        -d   withdraw nodes from DHCP
   -a   all nodes                  -q   show what nodes are given
-A noderange without -d also ends a withdrawal.`,
+A noderange without -d also ends a withdrawal.
+
+  -s   what the nodes are told further, in dhcpd's syntax; '' takes it back.
+       option NAME-OR-NUMBER VALUE; filename "F"; next-server A;
+       default-lease-time N; deny booting; if option user-class = "x" { ... }
+       Conditions look at vendor-class-identifier, user-class,
+       client-architecture and a few more. All else is refused.
+       It is kept in bootparams.adddhcpstatements; site.dhcpstatements holds
+       what all machines are told, site.dhcpstatements.NETWORK those of one
+       network.`,
 	Group: GroupNetwork,
 	Flags: func(f *pflag.FlagSet) {
 		f.BoolP("new", "n", false, "check every network")
 		f.BoolP("all", "a", false, "all nodes")
 		f.BoolP("delete", "d", false, "withdraw the nodes")
 		f.BoolP("query", "q", false, "show what nodes are given")
+		f.StringP("statements", "s", "", "what the nodes are told further, in dhcpd's syntax")
 		f.BoolP("localonly", "l", false, "accepted for xCAT's sake")
 	},
 	Run: makedhcp,
@@ -53,6 +64,12 @@ func makedhcp(ctx context.Context, s *Session, args []string) error {
 		dhcpQuery(s, snap, nodes)
 		return nil
 	}
+	if s.Flags.Changed("statements") {
+		if err := addStatements(ctx, s, nodes); err != nil {
+			return err
+		}
+		snap = s.DB.Snapshot()
+	}
 	if err := s.Service.Publish(ctx, names(nodes), provision.PublishDHCP, !s.Bool("delete")); err != nil {
 		return err
 	}
@@ -65,6 +82,20 @@ func makedhcp(ctx context.Context, s *Session, args []string) error {
 		}
 	}
 	return nil
+}
+
+// addStatements keeps what -s says, if it is understood.
+func addStatements(ctx context.Context, s *Session, nodes []*nodedb.Node) error {
+	text := s.String("statements")
+	if _, err := provision.ParseStatements(text); err != nil {
+		return fmt.Errorf("-s: %v", err)
+	}
+	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		for _, n := range nodes {
+			tx.Set(nodedb.Key{Kind: nodedb.KindNode, Name: n.Name}, "bootparams.adddhcpstatements", text)
+		}
+		return nil
+	})
 }
 
 // nodesOrAll takes "all" for every node, in no matter which group.

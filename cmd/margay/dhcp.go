@@ -136,7 +136,7 @@ func (d *daemon) serveLink(ctx context.Context, s *dhcp.Server, l *link, found [
 }
 
 func (d *daemon) dhcpServer() *dhcp.Server {
-	s := &dhcp.Server{Planner: d.service, Observer: d.service, Log: d.log}
+	s := &dhcp.Server{Planner: d.service, Observer: d.service, Holder: d.service, Log: d.log}
 	d.servers.mu.Lock()
 	defer d.servers.mu.Unlock()
 	d.servers.dhcp = append(d.servers.dhcp, s)

@@ -1,5 +1,5 @@
 // Package dhcp speaks DHCP and PXE as a planner says (RFC 2131, 2132, 3046,
-// 3396, 4578; PXE 2.1; UEFI 2.10, 24.7).
+// 3396, 4388, 4578; PXE 2.1; UEFI 2.10, 24.7).
 //
 // It decides nothing: who a machine is, which address it has and what it
 // boots are the Planner's. What the package owns is the wire: what each
@@ -39,6 +39,7 @@ type Server struct {
 	Observer netboot.Observer // nil: nobody is told
 	Log      *slog.Logger     // nil: nothing is logged
 	Workers  int              // requests in hand at once on a socket; 0: 512
+	Holder   Holder           // answers relays' lease queries; nil: silence
 
 	// Foreign is told, once for each, of other servers from which machines
 	// take their addresses while we are to give them. It must not block.
@@ -139,6 +140,10 @@ func (s *Server) serve(ctx context.Context, k *sock, x *exchange) {
 	if err := x.parse(k); err != nil {
 		s.count.malformed.Add(1)
 		s.log().Debug("dhcp: dropped", "from", x.src, "err", err)
+		return
+	}
+	if x.req.kind == msgLeaseQuery {
+		s.leaseQuery(k, x)
 		return
 	}
 	m := x.machine(k)

@@ -226,7 +226,7 @@ func (r *request) join(code uint8, to *[]byte, part []byte) {
 // digest draws the conclusions that need every option.
 func (r *request) digest() error {
 	switch r.kind {
-	case msgDiscover, msgRequest, msgDecline, msgRelease, msgInform:
+	case msgDiscover, msgRequest, msgDecline, msgRelease, msgInform, msgLeaseQuery:
 	default:
 		return errNotDHCP
 	}
