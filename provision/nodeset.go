@@ -201,6 +201,9 @@ func (s *Service) rehearse(snap *nodedb.Snapshot, n *nodedb.Node, t target) erro
 	}
 	ways := 0
 	for _, fw := range firmwares {
+		if !forArch(fw.firmware, t.arch) {
+			continue
+		}
 		b.Firmware, b.HTTPBoot = fw.firmware, fw.http
 		err = makeAll(b, f)
 		if err == nil {

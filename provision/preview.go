@@ -89,6 +89,9 @@ func (s *Service) filesFor(snap *nodedb.Snapshot, n *nodedb.Node, t target) map[
 		return out
 	}
 	for _, fw := range firmwares {
+		if !forArch(fw.firmware, t.arch) {
+			continue
+		}
 		b.Firmware, b.HTTPBoot = fw.firmware, fw.http
 		for _, file := range f.Files(b) {
 			if text, err := f.Make(b, file); err == nil {

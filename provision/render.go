@@ -19,16 +19,23 @@ var firmwares = []struct {
 	{"bios", netboot.BIOS, false},
 	{"uefi", netboot.UEFI64, false},
 	{"uefi-http", netboot.UEFI64, true},
+	{"uefi-arm64", netboot.UEFIARM64, false},
+	{"uefi-arm64-http", netboot.UEFIARM64, true},
 }
 
-// ParseFirmware reads bios, uefi or uefi-http.
+// forArch says whether machines of an architecture may have a firmware.
+func forArch(fw netboot.Firmware, arch string) bool {
+	return (fw == netboot.UEFIARM64) == (arch == "aarch64")
+}
+
+// ParseFirmware reads bios, uefi, uefi-http, uefi-arm64 or uefi-arm64-http.
 func ParseFirmware(name string) (fw netboot.Firmware, http bool, err error) {
 	for _, f := range firmwares {
 		if f.name == name {
 			return f.firmware, f.http, nil
 		}
 	}
-	return 0, false, fmt.Errorf("firmware %q: not one of bios, uefi, uefi-http", name)
+	return 0, false, fmt.Errorf("firmware %q: not one of bios, uefi, uefi-http, uefi-arm64, uefi-arm64-http", name)
 }
 
 // Render shows what a node would be sent now if it asked for a file. Without
@@ -87,6 +94,9 @@ type Link struct {
 func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 	var out []Link
 	for _, fw := range firmwares {
+		if !forArch(fw.firmware, n.Arch) {
+			continue
+		}
 		m := netboot.Machine{Firmware: fw.firmware, HTTPBoot: fw.http, PXE: !fw.http}
 		first := s.bootfile(snap, n, m, netip.Addr{})
 		text := first.Why
@@ -98,12 +108,15 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 			m.Loader, m.COMBOOT, m.HTTP = true, true, true
 			second := s.bootfile(snap, n, m, netip.Addr{})
 			text += " -> " + second.File + " -> " + s.chainEnd(snap, n, fw.firmware)
+			if m.COMBOOT = false; s.bootfile(snap, n, m, netip.Addr{}).File == loaderBIOS {
+				text += "; a card's own iPXE that cannot start mboot.c32 (no COMBOOT) is sent " + loaderBIOS + " first, and netboot=pxe goes this way too"
+			}
 		}
 		if (fw.http || own) && first.File != "" && s.startsKernel(snap, n) {
 			text += s.signedEnd(snap, n, fw.firmware)
 		} else if (fw.http || own) && first.File != "" {
 			text += "; Secure Boot can stay on: nothing of ours runs before the system"
-		} else if fw.firmware == netboot.UEFI64 && first.File != "" {
+		} else if fw.firmware != netboot.BIOS && first.File != "" {
 			text += "; Secure Boot must be off: iPXE is not signed"
 		}
 		out = append(out, Link{fw.name, text})

@@ -8,13 +8,13 @@ import (
 
 var renderCmd = &Command{
 	Name:  "render",
-	Usage: "node [file] [--firmware bios|uefi|uefi-http] [--reveal]",
+	Usage: "node [file] [--firmware bios|uefi|uefi-http|...] [--reveal]",
 	Short: "show exactly what a node would be sent: script, boot.cfg, ks.cfg, ...",
 	Long: `Show exactly what a node would be sent if it asked now. Without a file, list
 the files of its boot. Tokens and password hashes are hidden unless --reveal.`,
 	Group: GroupMargay,
 	Flags: func(f *pflag.FlagSet) {
-		f.String("firmware", "", "as if the node booted with bios, uefi or uefi-http; default: as it last did")
+		f.String("firmware", "", "as if the node booted with bios, uefi, uefi-http, uefi-arm64 or uefi-arm64-http; default: as it last did")
 		f.Bool("reveal", false, "show token and password hashes too")
 	},
 	Run: func(_ context.Context, s *Session, args []string) error {
