@@ -89,6 +89,8 @@ func loaderNames(name string) []string {
 		return []string{"xnba.efi", "snponly.efi", "ipxe.efi"}
 	case "xnba-arm64.efi":
 		return []string{"xnba-arm64.efi", "snp-arm64.efi", "snp.efi"}
+	case discName:
+		return []string{discName, "ipxe.iso"}
 	}
 	return []string{name}
 }

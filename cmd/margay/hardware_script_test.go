@@ -40,8 +40,10 @@ func sortedCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // bmcCmd starts a controller: ipmi or redfish, that lies ("lying"), or is dead.
+// One that fetches ("fetching") looks whether an image is a disc.
 func bmcCmd(ts *testscript.TestScript, neg bool, args []string) {
 	kind, name, lying := args[0], args[1], len(args) > 2 && args[2] == "lying"
+	fetching := len(args) > 2 && args[2] == "fetching"
 	h := &bmctest.Host{IgnoreBoot: lying}
 	switch kind {
 	case "ipmi":
@@ -52,7 +54,7 @@ func bmcCmd(ts *testscript.TestScript, neg bool, args []string) {
 		x.AddEvent(time.Date(2024, 3, 9, 14, 5, 7, 0, time.UTC), 0x01, 2, 0x01, 0x09)
 		ts.Setenv(name, x.Addr.String())
 	case "redfish":
-		x, err := bmctest.NewRedfish(h, bmctest.RedfishConfig{})
+		x, err := bmctest.NewRedfish(h, bmctest.RedfishConfig{Fetch: fetching})
 		ts.Check(err)
 		ts.Defer(x.Close)
 		ts.Setenv(name, x.Addr.String())

@@ -8,7 +8,7 @@ import (
 )
 
 func TestFS(t *testing.T) {
-	for name, magic := range map[string]string{"xnba.efi": "MZ", "xnba-arm64.efi": "MZ", "xnba.kpxe": ""} {
+	for name, magic := range map[string]string{"xnba.efi": "MZ", "xnba-arm64.efi": "MZ", "xnba.kpxe": "", "xnba.iso": ""} {
 		f, err := FS().Open(name)
 		if err != nil {
 			t.Fatal(err)

@@ -61,6 +61,8 @@ type Configurer interface {
 
 // A Media can show the machine an image as a disc.
 type Media interface {
+	// Media is the image in the virtual drive, "" if it is empty.
+	Media(ctx context.Context) (string, error)
 	// InsertMedia puts the image at url into the machine's virtual drive.
 	InsertMedia(ctx context.Context, url string) error
 	// EjectMedia empties the virtual drive.

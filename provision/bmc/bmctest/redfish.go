@@ -42,6 +42,7 @@ type RedfishConfig struct {
 	ResetTypes []string // what Reset takes; nil: the usual
 	ActionInfo bool     // the list is in an ActionInfo
 	NoInsert   bool     // virtual media by PATCH
+	Fetch      bool     // an image that cannot be fetched is refused
 	Cert       *tls.Certificate
 }
 
@@ -486,14 +487,43 @@ func (x *Redfish) media(w http.ResponseWriter, r *http.Request) {
 	case action == "InsertMedia" && x.Host.Media() != "":
 		refuse(w, http.StatusConflict, "ResourceInUse", "media is inserted")
 	case action == "InsertMedia" && in.Image != "":
+		if err := x.fetch(in.Image); err != nil {
+			refuse(w, http.StatusBadRequest, "CouldNotEstablishConnection", "the image cannot be fetched: "+err.Error())
+			return
+		}
 		x.Host.setMedia(in.Image)
 		w.WriteHeader(http.StatusNoContent)
+	case action == "EjectMedia" && x.Host.Media() == "":
+		refuse(w, http.StatusConflict, "ResourceInUse", "no media is inserted")
 	case action == "EjectMedia":
 		x.Host.setMedia("")
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		refuse(w, http.StatusBadRequest, "ActionParameterMissing", "Image is missing")
 	}
+}
+
+// fetch reads the start of an image, as controllers do before they say yes:
+// sectors, and so by ranges.
+func (x *Redfish) fetch(url string) error {
+	if !x.config.Fetch {
+		return nil
+	}
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Range", "bytes=32768-34815") // the volume descriptor
+	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	if err != nil || resp.StatusCode != http.StatusPartialContent || len(b) != 2048 || string(b[1:6]) != "CD001" {
+		return fmt.Errorf("%s: %d bytes that are no disc's (%v)", resp.Status, len(b), err)
+	}
+	return nil
 }
 
 func (x *Redfish) patchMedia(w http.ResponseWriter, r *http.Request) {

@@ -226,5 +226,8 @@ func (c *Controller) InsertMedia(context.Context, string) error {
 	return unsupported(errors.New("IPMI has no virtual media; set mgt=redfish if the machine speaks it"))
 }
 
+// Media is not IPMI's.
+func (c *Controller) Media(ctx context.Context) (string, error) { return "", c.InsertMedia(ctx, "") }
+
 // EjectMedia is not IPMI's.
 func (c *Controller) EjectMedia(ctx context.Context) error { return c.InsertMedia(ctx, "") }

@@ -59,6 +59,19 @@ func (c *Controller) drive(ctx context.Context) (v virtualMedia, path string, er
 	return v, path, nil
 }
 
+// Media reads what is in the virtual drive. A service that shows no name says
+// that something is.
+func (c *Controller) Media(ctx context.Context) (string, error) {
+	v, _, err := c.drive(ctx)
+	switch {
+	case err != nil || !v.inserted():
+		return "", err
+	case v.Image == "":
+		return "inserted", nil
+	}
+	return bmc.Clean(v.Image), nil
+}
+
 // InsertMedia puts an image into the virtual drive, in place of what is there,
 // and reads back that it is.
 func (c *Controller) InsertMedia(ctx context.Context, url string) error {

@@ -383,10 +383,16 @@ func TestMedia(t *testing.T) {
 			if err := c.InsertMedia(t.Context(), url); err != nil || h.Media() != url {
 				t.Errorf("%+v: insert %s: %v, drive has %q", config, url, err, h.Media())
 			}
+			if got, err := c.Media(t.Context()); err != nil || got != url {
+				t.Errorf("%+v: reads back %q, %v", config, got, err)
+			}
 		}
 		for range 2 {
 			if err := c.EjectMedia(t.Context()); err != nil || h.Media() != "" {
 				t.Errorf("%+v: eject: %v, drive has %q", config, err, h.Media())
+			}
+			if got, err := c.Media(t.Context()); err != nil || got != "" {
+				t.Errorf("%+v: reads %q after eject, %v", config, got, err)
 			}
 		}
 		if err := c.InsertMedia(t.Context(), "file:///etc/passwd"); err == nil {
