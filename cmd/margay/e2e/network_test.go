@@ -1,0 +1,223 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"margay/netboot/netboottest"
+)
+
+// TestNetworkClients has further clients of Debian's speak DHCP and DNS with the
+// daemon, directly and through relays.
+func TestNetworkClients(t *testing.T) {
+	l := newLab(t)
+	l.run(t, "chtab", "key=domain", "site.value=cluster.test")
+	l.run(t, "chtab", "key=tsig", "passwd.username=updater", "passwd.password=c2VjcmV0LWtleS1vZi0xNg==", "passwd.cryptmethod=hmac-sha256")
+	l.run(t, "chdef", "-t", "network", "10_77_0_0-255_255_255_0", "dynamicrange=10.77.0.100-10.77.0.139;10.77.0.192/27")
+	l.run(t, "mkdef", "-t", "node", "esx9", "groups=all", "ip=10.77.0.19", "mac=52:54:00:00:09:09")
+
+	t.Run("dhcpcd", func(t *testing.T) { dhcpcd(t, l.lan.NewHost(t)) })
+	t.Run("perfdhcp", func(t *testing.T) { perfdhcp(t, l) })
+	t.Run("relays", func(t *testing.T) { relays(t, l) })
+	host := l.lan.NewHost(t, "10.77.0.9/24")
+	t.Run("kdig", func(t *testing.T) { kdig(t, host) })
+	t.Run("delv", func(t *testing.T) { delv(t, host) })
+	t.Run("nsupdate", func(t *testing.T) { nsupdate(t, host) })
+	t.Run("dnsperf", func(t *testing.T) { dnsperf(t, host) })
+	t.Run("chdef", func(t *testing.T) { renamed(t, l, host) })
+}
+
+// dhcpcd takes an address of the dynamic range. Its helpers outlive it and would
+// hold a pipe open, so what it says goes to a file.
+func dhcpcd(t *testing.T, h *netboottest.Host) {
+	said := filepath.Join(t.TempDir(), "said")
+	file, err := os.Create(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := exec.Command(netboottest.Binary(t, "dhcpcd"), "-4", "-d", "-1", "-B", "-t", "20", "--noarp", "-f", "/dev/null", "-c", "/bin/true", "eth0")
+	cmd.Stdout, cmd.Stderr = file, file
+	err = h.Run(cmd)
+	out, _ := os.ReadFile(said)
+	if err != nil || !strings.Contains(string(out), "leased 10.77.0.") {
+		t.Fatalf("dhcpcd: %v\n%s", err, out)
+	}
+}
+
+// perfdhcp has 60 machines take leases, and none is dropped.
+func perfdhcp(t *testing.T, l *lab) {
+	h := l.lan.NewHost(t, "10.77.0.8/24")
+	out, err := run(t, h, "perfdhcp", "-4", "-l", "eth0", "-R", "60", "-r", "30", "-n", "60", "-W", "3000000", "-B")
+	text := string(out)
+	if err != nil && !strings.Contains(text, "received packets") {
+		t.Fatalf("perfdhcp: %v\n%s", err, text)
+	}
+	got := regexp.MustCompile(`received packets: (\d+)`).FindAllStringSubmatch(text, -1)
+	if len(got) != 2 || got[0][1] != "60" || got[1][1] != "60" {
+		t.Errorf("perfdhcp: %v, want 60 OFFERs and 60 ACKs\n%s", got, text)
+	}
+	if n := strings.Count(l.run(t, "leases"), " until "); n < 60 {
+		t.Errorf("%d leases are in the table, want 60 or more", n)
+	}
+}
+
+// relays: behind each of two relays a machine takes an address of its own
+// network.
+func relays(t *testing.T, l *lab) {
+	for i, name := range []string{"dhcrelay", "dnsmasq"} {
+		t.Run(name, func(t *testing.T) {
+			net := fmt.Sprintf("10.%d.0.", 78+i)
+			lan := netboottest.NewLAN(t)
+			relay := l.lan.NewHost(t, fmt.Sprintf("10.77.0.%d/24", 3+i))
+			if err := lan.Attach(relay, "eth1", net+"1/24"); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := run(t, l.server, "ip", "route", "add", net+"0/24", "via", fmt.Sprintf("10.77.0.%d", 3+i)); err != nil {
+				t.Fatalf("%v %s", err, out)
+			}
+			l.run(t, "mkdef", "-t", "network", "far"+name, "net="+net+"0", "mask=255.255.255.0", "gateway="+net+"1", "mgtifname=!remote!eth0",
+				"dynamicrange="+net+"100-"+net+"110")
+			args := map[string][]string{
+				"dhcrelay": {"dhcrelay", "-4", "-d", "-a", "-id", "eth1", "-iu", "eth0", serverAddr},
+				"dnsmasq":  {"dnsmasq", "-k", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--dhcp-relay=" + net + "1," + serverAddr},
+			}[name]
+			background(t, relay, args...)
+			told := filepath.Join(t.TempDir(), "told")
+			client := lan.NewHost(t)
+			script := filepath.Join(t.TempDir(), "script")
+			if err := os.WriteFile(script, []byte("#!/bin/sh\n[ $1 != bound ] || env > "+told+"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, err := run(t, client, "udhcpc", "-f", "-q", "-n", "-t", "10", "-T", "2", "-i", "eth0", "-s", script)
+			if err != nil {
+				t.Fatalf("udhcpc: %v\n%s", err, out)
+			}
+			env, err := os.ReadFile(told)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"ip=" + net + "10", "mask=24", "router=" + net + "1", "serverid=" + serverAddr} {
+				if !strings.Contains(string(env), want) {
+					t.Errorf("behind %s, udhcpc was not told %s:\n%s", name, want, env)
+				}
+			}
+		})
+	}
+}
+
+// background runs a program on a host until the test ends.
+func background(t *testing.T, h *netboottest.Host, args ...string) {
+	t.Helper()
+	cmd := exec.Command(netboottest.Binary(t, args[0]), args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	said := &output{}
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := h.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s:\n%s", args[0], said)
+		}
+	})
+}
+
+func kdig(t *testing.T, h *netboottest.Host) {
+	for _, tt := range []struct{ args, want string }{
+		{"+short esx9.cluster.test", "10.77.0.19"},
+		{"+short -x 10.77.0.19", "esx9.cluster.test."},
+		{"+short +tcp +keepopen esx9.cluster.test A esx9.cluster.test A", "10.77.0.19\n10.77.0.19"},
+		{"+short +bufsize=512 +nsid +cookie esx9.cluster.test", "10.77.0.19"},
+	} {
+		out, err := run(t, h, "kdig", append([]string{"@" + serverAddr, "+time=5"}, strings.Fields(tt.args)...)...)
+		if got := strings.TrimSpace(string(out)); err != nil || got != tt.want {
+			t.Errorf("kdig %s: got %q, %v; want %q", tt.args, got, err, tt.want)
+		}
+	}
+	out, err := run(t, h, "kdig", "@"+serverAddr, "nobody.cluster.test")
+	if err != nil || !strings.Contains(string(out), "NXDOMAIN") || !strings.Contains(string(out), "SOA") {
+		t.Errorf("kdig of a name that is not there: %v\n%s", err, out)
+	}
+}
+
+func delv(t *testing.T, h *netboottest.Host) {
+	out, err := run(t, h, "delv", "@"+serverAddr, "-i", "esx9.cluster.test", "A")
+	if err != nil || !regexp.MustCompile(`esx9\.cluster\.test\.\s+\d+\s+IN\s+A\s+10\.77\.0\.19`).Match(out) {
+		t.Errorf("delv: %v\n%s", err, out)
+	}
+}
+
+// nsupdate adds a name with a key that the table lists, and takes it away; with
+// another key it is refused.
+func nsupdate(t *testing.T, h *netboottest.Host) {
+	dir := t.TempDir()
+	send := func(key, lines string) (string, error) {
+		file := filepath.Join(dir, "update")
+		if err := os.WriteFile(file, []byte("server "+serverAddr+"\nzone cluster.test\n"+lines+"\nsend\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := run(t, h, "nsupdate", "-t", "10", "-y", key, file)
+		return string(out), err
+	}
+	const good, bad = "hmac-sha256:updater:c2VjcmV0LWtleS1vZi0xNg==", "hmac-sha256:updater:b3RoZXIta2V5LW9mLTE2LW8="
+	if out, err := send(bad, "update add lab1.cluster.test 300 A 10.77.0.71"); err == nil {
+		t.Errorf("nsupdate with another key is taken: %s", out)
+	}
+	if out, err := send(good, "update add lab1.cluster.test 300 A 10.77.0.71"); err != nil {
+		t.Fatalf("nsupdate: %v\n%s", err, out)
+	}
+	digs := func(want string) {
+		t.Helper()
+		out, err := run(t, h, "dig", "@"+serverAddr, "+short", "lab1.cluster.test")
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("lab1.cluster.test is %q, %v; want %q", got, err, want)
+		}
+	}
+	digs("10.77.0.71")
+	if out, err := send(good, "update add esx9.cluster.test 300 A 10.77.0.72"); err == nil {
+		t.Errorf("nsupdate may change a node: %s", out)
+	}
+	if out, err := send(good, "update delete lab1.cluster.test A"); err != nil {
+		t.Fatalf("nsupdate: %v\n%s", err, out)
+	}
+	digs("")
+}
+
+func dnsperf(t *testing.T, h *netboottest.Host) {
+	file := filepath.Join(t.TempDir(), "questions")
+	if err := os.WriteFile(file, []byte("esx9.cluster.test A\n19.0.77.10.in-addr.arpa PTR\nnobody.cluster.test A\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, h, "dnsperf", "-s", serverAddr, "-d", file, "-n", "200", "-c", "4", "-q", "20")
+	if err != nil || !strings.Contains(string(out), "NOERROR 400 (66.67%), NXDOMAIN 200 (33.33%)") {
+		t.Errorf("dnsperf: %v\n%s", err, out)
+	}
+}
+
+// renamed: what chdef says DNS answers at once.
+func renamed(t *testing.T, l *lab, h *netboottest.Host) {
+	for i := range 5 {
+		want := fmt.Sprintf("10.77.0.%d", 40+i)
+		l.run(t, "chdef", "esx9", "ip="+want)
+		began := time.Now()
+		out, err := run(t, h, "dig", "@"+serverAddr, "+short", "esx9.cluster.test")
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("after chdef ip=%s: %q, %v", want, got, err)
+		}
+		out, err = run(t, h, "dig", "@"+serverAddr, "+short", "-x", want)
+		if got := strings.TrimSpace(string(out)); err != nil || got != "esx9.cluster.test." {
+			t.Errorf("after chdef, the name of %s: %q, %v", want, got, err)
+		}
+		t.Logf("two answers of dig took %v", time.Since(began))
+	}
+}
