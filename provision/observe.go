@@ -36,8 +36,27 @@ func (s *Service) Observe(e netboot.Event) {
 		if e.Proto == "tftp" && errors.Is(e.Err, netboot.ErrNotFound) {
 			return // iPXE looks for autoexec.ipxe, which is not meant to be there
 		}
+		if errors.Is(e.Err, netboot.ErrNotFound) && optional(e.Name) {
+			return
+		}
 		s.journal.step(n.Name, n.Mode, StepRefused, refusedText(e))
 	}
+}
+
+// optional says whether shim and GRUB look for a file that need not be there:
+// revocations, further certificates, modules and their lists, fonts.
+func optional(name string) bool {
+	base := strings.ToLower(path.Base(name))
+	for _, prefix := range []string{"revocations", "shim_certificate", grubMenu} {
+		if strings.HasPrefix(base, prefix) {
+			return true
+		}
+	}
+	switch path.Ext(base) {
+	case ".lst", ".mod", ".pf2":
+		return true
+	}
+	return false
 }
 
 func refusedText(e netboot.Event) string {

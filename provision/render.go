@@ -113,7 +113,7 @@ func (s *Service) Chain(snap *nodedb.Snapshot, n *nodedb.Node) []Link {
 			}
 		}
 		if (fw.http || own) && first.File != "" && s.startsKernel(snap, n) {
-			text += s.signedEnd(snap, n, fw.firmware)
+			text += s.signedEnd(snap, n, fw.firmware, fw.http)
 		} else if (fw.http || own) && first.File != "" {
 			text += "; Secure Boot can stay on: nothing of ours runs before the system"
 		} else if fw.firmware != netboot.BIOS && first.File != "" {
@@ -131,21 +131,22 @@ type signer interface {
 }
 
 // signedEnd is how a boot goes on whose firmware loads without iPXE, if it can.
-func (s *Service) signedEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Firmware) string {
+func (s *Service) signedEnd(snap *nodedb.Snapshot, n *nodedb.Node, fw netboot.Firmware, http bool) string {
 	b, f, err := s.boot(snap, n, current(snap, n), s.facing(snap, n, netip.Addr{}))
 	if err != nil {
 		return " -> " + err.Error()
 	}
-	b.Firmware = fw
+	b.Firmware, b.HTTPBoot = fw, http
 	end := " -> " + s.chainEnd(snap, n, fw)
-	if loader, err := f.Loader(b); err == nil {
+	loader, err := f.Loader(b)
+	if err == nil {
 		text := ", " + loader + " -> GRUB, grub.cfg" + end
 		if err := f.(signer).SecureBoot(b); err != nil {
 			return text + "; Secure Boot must be off: " + err.Error()
 		}
 		return text + "; Secure Boot can stay on: shim, GRUB and kernel are signed"
 	}
-	return " -> iPXE" + end + "; Secure Boot must be off: iPXE is not signed, and the tree has no signed shim and GRUB for the network"
+	return " -> iPXE" + end + "; Secure Boot must be off: iPXE is not signed, and " + strings.TrimSuffix(err.Error(), ": "+nodedb.ErrNotFound.Error())
 }
 
 // A kernelStarter is a family whose kernel iPXE starts by itself.

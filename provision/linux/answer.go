@@ -235,7 +235,7 @@ func shortened(os string) []string {
 func (n *node) suite() string {
 	names := map[string]string{
 		"debian10": "buster", "debian11": "bullseye", "debian12": "bookworm", "debian13": "trixie",
-		"ubuntu18.04": "bionic", "ubuntu20.04": "focal", "ubuntu22.04": "jammy", "ubuntu24.04": "noble",
+		"ubuntu18.04": "bionic", "ubuntu20.04": "focal", "ubuntu22.04": "jammy", "ubuntu24.04": "noble", "ubuntu26.04": "resolute",
 	}
 	for _, os := range shortened(n.OS) {
 		if name := names[os]; name != "" {

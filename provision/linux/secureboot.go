@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -58,12 +59,34 @@ func signedLoaders(b *provision.Boot) (loaderPair, bool) {
 }
 
 // Loader implements provision.Family: the distribution's shim, where its tree
-// has one that is signed, and a GRUB that loads by network.
+// has one that is signed, and a GRUB that loads the way that the firmware did.
 func (f *Family) Loader(b *provision.Boot) (string, error) {
-	if p, ok := signedLoaders(b); ok && b.Firmware != netboot.BIOS {
-		return p.shim, nil
+	p, ok := signedLoaders(b)
+	if !ok || b.Firmware == netboot.BIOS {
+		return "", fmt.Errorf("there is no signed shim and GRUB for the network in its tree: %w", nodedb.ErrNotFound)
 	}
-	return "", fmt.Errorf("%s: no signed shim and GRUB for the network in its tree; iPXE starts its kernel: %w", b.OS, nodedb.ErrNotFound)
+	if b.HTTPBoot && !loadsHTTP(b.Tree, p.grub) {
+		return "", fmt.Errorf("its signed GRUB loads by TFTP only, which PXE with netboot=grub2 gives it: %w", nodedb.ErrNotFound)
+	}
+	return p.shim, nil
+}
+
+// agent is what GRUB calls itself in the requests of its HTTP module. Debian
+// builds none into what it signs, and with Secure Boot on no module is loaded.
+var agent = []byte("User-Agent: GRUB")
+
+// maxGRUB bounds what is read of a GRUB, in bytes.
+const maxGRUB = 32 << 20
+
+// loadsHTTP says whether a GRUB has the HTTP module built in.
+func loadsHTTP(tree fs.FS, name string) bool {
+	f, err := tree.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxGRUB))
+	return err == nil && bytes.Contains(b, agent)
 }
 
 // Companion is the path in the tree of a program that the loader asks for
@@ -142,7 +165,7 @@ type GrubData struct {
 	Initrd    string
 	Arguments string // as words for GRUB
 	Failed    string // path at which to say that the kernel did not start
-	HTTP      bool   // the server answers HTTP on port 80, the only one that every GRUB knows
+	HTTP      bool   // it can load by HTTP, and the server answers on port 80, the only one that every GRUB knows
 }
 
 // grub is the node's menu.
@@ -167,7 +190,9 @@ func (f *Family) grub(n *node) ([]byte, error) {
 		Node: n.Node.Name, State: state(n.Boot), Server: host,
 		Kernel: "/" + path.Join(n.TreePath, files.modules[0].Name), Initrd: "/" + path.Join(n.TreePath, files.modules[1].Name),
 		Arguments: strings.Join(args, " "), Failed: strings.TrimPrefix(failed, n.Base),
-		HTTP: n.Base == "http://"+host,
+	}
+	if p, ok := signedLoaders(n.Boot); ok && n.Base == "http://"+host {
+		d.HTTP = loadsHTTP(n.Tree, p.grub)
 	}
 	t, err := f.templates.Find("linux/grub.cfg")
 	if err != nil {

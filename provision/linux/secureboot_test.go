@@ -44,7 +44,7 @@ func TestSignedLoaders(t *testing.T) {
 		t.Run(tt.os, func(t *testing.T) {
 			s := newSite(t)
 			iso := provisiontest.MakeLinux(t, provisiontest.Linux{OS: tt.os, Files: map[string][]byte{
-				tt.shim: efiProgram(true, "shim"), tt.grub: efiProgram(true, "grub"), tt.kernel: efiProgram(true, "kernel"),
+				tt.shim: efiProgram(true, "shim"), tt.grub: efiProgram(true, "User-Agent: GRUB 2.06 grub"), tt.kernel: efiProgram(true, "kernel"),
 			}})
 			if _, err := s.Copycds(context.Background(), provision.Copy{Path: iso}); err != nil {
 				t.Fatal(err)
@@ -110,7 +110,8 @@ func TestUnsignedLoaders(t *testing.T) {
 		{"no signatures", efiProgram(false, "shim"), efiProgram(false, "grub"), nil, "iPXE", "iPXE is not signed"},
 		{"GRUB is not signed", efiProgram(true, "shim"), efiProgram(false, "grub"), nil, "iPXE", "iPXE is not signed"},
 		{"no loaders", nil, nil, nil, "iPXE", "iPXE is not signed"},
-		{"kernel is not signed", efiProgram(true, "shim"), efiProgram(true, "grub"), efiProgram(false, "kernel"), "shim", "the kernel images/pxeboot/vmlinuz is not signed"},
+		{"GRUB knows no HTTP", efiProgram(true, "shim"), efiProgram(true, "grub"), nil, "iPXE", "iPXE is not signed, and its signed GRUB loads by TFTP only"},
+		{"kernel is not signed", efiProgram(true, "shim"), efiProgram(true, "User-Agent: GRUB grub"), efiProgram(false, "kernel"), "shim", "the kernel images/pxeboot/vmlinuz is not signed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t)
