@@ -6,6 +6,7 @@
 # make race       every unit test under the race detector
 # make bench      benchmarks        make fuzz   every fuzz test for FUZZTIME
 # make bench-net  the services beside others', medians of 5 rounds; BENCH_NET=DHCP (DNS, TFTP, HTTP) for one
+# make bench-vm   guests beside pyvmomi and govc, medians of BENCH_ROUNDS rounds
 # make soak       crash and boot tests over and over, for SOAK
 # make cross      bin/margay-arm64  make install  into DESTDIR and PREFIX
 
@@ -16,7 +17,7 @@ SOAK     ?= 30m
 BENCH    ?= .
 BENCH_NET ?=
 
-.PHONY: all build demo test check guests race bench bench-net fuzz soak cross install clean
+.PHONY: all build demo test check guests race bench bench-net bench-vm fuzz soak cross install clean
 
 all build:
 	$(BUILD) -o bin/margay ./cmd/margay
@@ -48,6 +49,11 @@ bench:
 bench-net:
 	.ci/packages bench
 	go test -tags bench -run 'TestBench$(BENCH_NET)' -count=1 -v -timeout 120m ./netboot/netboottest
+
+# govc is built outside this module the first time, which takes minutes.
+bench-vm:
+	.ci/packages bench
+	BENCH_GOVC=$$(.ci/govc) go test -tags bench -run TestBenchGuests -count=1 -v -timeout 60m ./vm/vsphere
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)

@@ -11,7 +11,7 @@ import (
 // List does lsvm: the guests on each host, in inventory order.
 func (m *Manager) List(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, long bool, emit Emit) {
 	m.eachHost(ctx, snap, hosts, emit, func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit) {
-		vms, err := hv.VMs(ctx, Query{})
+		vms, err := hv.VMs(ctx, Query{Brief: !long})
 		for _, h := range hosts {
 			if err != nil {
 				emit(Result{Node: h.Name, Err: err})

@@ -69,7 +69,7 @@ func (m *Manager) scanHost(ctx context.Context, snap *nodedb.Snapshot, hv Hyperv
 			continue
 		}
 		s := scanned(snap, node.Name, v, h)
-		if same[v.Name] > 1 && s.Err == nil {
+		if same[v.Name] > 1 {
 			s.Err = Errorf(ErrExists, "%d guests are called %s; give them names of their own", same[v.Name], v.Name)
 		}
 		found(s)
@@ -148,7 +148,8 @@ func sameValue(column, have, want string) bool {
 		b, err2 := ParseMemory(want)
 		return have == "" || err == nil && err2 == nil && a == b
 	case "mac.mac":
-		return macList(have) == macList(want)
+		// What the table has beyond the guest's cards is for cards to come.
+		return macList(have) == macList(want) || strings.HasPrefix(macList(have), macList(want)+"|")
 	case "vm.nics":
 		return sameNetworks(have, want)
 	case "vm.storage":

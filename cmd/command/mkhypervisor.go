@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -21,6 +22,7 @@ another in its place. A host whose hostmanager is a vCenter joins that.`,
 	Group: GroupGuest,
 	Flags: func(f *pflag.FlagSet) {
 		f.String("trust", "", "fingerprint of the certificate or the ssh key to trust")
+		f.Bool("vcenter", false, "with --trust: it is that of the host's vCenter")
 	},
 	Run: mkhypervisor,
 }
@@ -52,7 +54,14 @@ func mkhypervisor(ctx context.Context, s *Session, args []string) error {
 // trustHost pins a fingerprint: of an ssh key if it looks like one, else of a
 // certificate.
 func trustHost(ctx context.Context, s *Session, host *nodedb.Node, fp string) error {
-	e, err := vm.HostEndpoint(s.DB.Snapshot(), host.Name)
+	snap := s.DB.Snapshot()
+	e, err := vm.HostEndpoint(snap, host.Name)
+	if s.Bool("vcenter") {
+		if !vm.HasVCenter(host) {
+			return fmt.Errorf("%s has no vCenter; set hostmanager", host.Name)
+		}
+		e, err = vm.VCenterEndpoint(snap, host.HostManager)
+	}
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (d *daemon) guests(log *slog.Logger) (*vm.Manager, error) {
 		}
 	}
 	api := vsphere.Dialer{Trust: trust(vm.TrustCert), Log: log}
-	shell := esxsh.Dialer{Codec: vmx.Codec{}, Trust: trust(vm.TrustSSH), Keys: []ssh.Key{key}, Log: log}
+	shell := esxsh.Dialer{Codec: vmx.Codec{}, Trust: trust(vm.TrustSSH), Keys: []ssh.Key{key}, Log: log, Connect: vsphere.Connect}
 	return &vm.Manager{API: api.Dial, SSH: shell.Dial, Log: log, OpenDisk: command.OpenDisk, Scratch: filepath.Join(d.state, "tmp")}, nil
 }
 

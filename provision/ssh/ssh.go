@@ -24,6 +24,9 @@ type Target struct {
 	// Check is shown the SHA-256 of the machine's host key, as ssh-keygen -l
 	// prints it, before anything secret is sent. Its error is Dial's.
 	Check func(ctx context.Context, fingerprint string) error
+	// Connect opens the TCP connection, through a proxy for instance; nil:
+	// directly.
+	Connect func(ctx context.Context, addr string) (net.Conn, error)
 	// Timeout bounds connecting and logging in; zero: 20 s.
 	Timeout time.Duration
 }
@@ -53,7 +56,13 @@ func Dial(ctx context.Context, t Target) (*Client, error) {
 	}
 	wait, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(wait, "tcp", t.Addr)
+	connect := t.Connect
+	if connect == nil {
+		connect = func(ctx context.Context, addr string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}
+	}
+	conn, err := connect(wait, t.Addr)
 	if err != nil {
 		return nil, unreachable(ctx, err)
 	}

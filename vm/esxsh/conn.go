@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ type Dialer struct {
 	Trust func(ctx context.Context, e vm.Endpoint, sha256 string) error
 	Keys  []ssh.Key // to log in with before the password is tried
 	Log   *slog.Logger
+	// Connect opens the TCP connection to an endpoint that names a proxy.
+	Connect func(ctx context.Context, e vm.Endpoint, addr string) (net.Conn, error)
 }
 
 // A Conn is a connection to one host's shell. It is for many goroutines.
@@ -76,10 +79,14 @@ func (c *Conn) ssh(ctx context.Context) (*ssh.Client, error) {
 	if c.client != nil {
 		return c.client, nil
 	}
-	cl, err := ssh.Dial(ctx, ssh.Target{
-		Addr: c.e.SSHAddr(), User: c.e.User, Password: c.e.Password, Keys: c.d.Keys,
-		Check: c.checkKey,
-	})
+	to := ssh.Target{Addr: c.e.SSHAddr(), User: c.e.User, Password: c.e.Password, Keys: c.d.Keys, Check: c.checkKey}
+	if c.e.Proxy != nil {
+		if c.d.Connect == nil {
+			return nil, vm.Errorf(vm.ErrUnreachable, "ssh to %s: it is to be reached by a proxy, which cannot be done here", c.e)
+		}
+		to.Connect = func(ctx context.Context, addr string) (net.Conn, error) { return c.d.Connect(ctx, c.e, addr) }
+	}
+	cl, err := ssh.Dial(ctx, to)
 	switch {
 	case errors.Is(err, ssh.ErrUnreachable):
 		return nil, vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v; is the service TSM-SSH on?", c.e, err)

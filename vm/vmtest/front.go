@@ -70,7 +70,7 @@ func (w *World) answer(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Del("Content-Length")
 		rw.WriteHeader(rec.Code)
 		body := goType.ReplaceAll(rec.Body.Bytes(), []byte("<localizedMessage></localizedMessage>"))
-		if !strings.HasPrefix(r.UserAgent(), "margay") {
+		if !w.opts.Raw && !strings.HasPrefix(r.UserAgent(), "margay") {
 			body = likeHost(body) // it takes long, and our own client does not care
 		}
 		rw.Write(body)

@@ -13,6 +13,8 @@ package vmtest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -49,6 +51,7 @@ type Options struct {
 	Known   []*World // hosts that a vCenter can take in
 	Licence string   // its name; default "Evaluation Mode"
 	Version string   // of the product; default vcsim's own, 6.5.0
+	Raw     bool     // answers go out as vcsim makes them, to all clients alike; for benchmarks
 }
 
 // A World is one endpoint that is played.
@@ -88,6 +91,7 @@ type World struct {
 	lines      map[string]*SerialPort // of guests that run, by name
 	rules      map[string]bool        // of the firewall, those that are on
 
+	cert      tls.Certificate
 	lastClone *types.VirtualMachineCloneSpec
 
 	noScreen atomic.Bool // the web server has no /screen
@@ -193,6 +197,7 @@ func (w *World) serve() error {
 		return err
 	}
 	w.Fingerprint, w.Thumbprint = fingerprints(cert)
+	w.cert = cert
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -234,6 +239,15 @@ func (w *World) Close() {
 	if w.dir != "" {
 		os.RemoveAll(w.dir)
 	}
+}
+
+// Certificate is what the World shows.
+func (w *World) Certificate() *x509.Certificate {
+	c, err := x509.ParseCertificate(w.cert.Certificate[0])
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
 
 // Host is the address without port; Port is the port.

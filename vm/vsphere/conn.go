@@ -6,6 +6,7 @@ package vsphere
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,9 +29,13 @@ type Dialer struct {
 	// any password is sent to it. Nil: such certificates are refused.
 	Trust func(ctx context.Context, e vm.Endpoint, sha256 string) error
 	Log   *slog.Logger
+	Roots *x509.CertPool // authorities; nil: those of this machine
 	// KeepAlive is how often an idle session is used so that it does not end;
 	// 0 is ten minutes, as hosts end sessions after thirty.
 	KeepAlive time.Duration
+	// Breath is how long a connection that broke while tasks run is left alone,
+	// the first time; it is tried five times, each after longer. 0 is two seconds.
+	Breath time.Duration
 	// Wrap, if set, goes round every request; tests count calls with it.
 	Wrap func(soap.RoundTripper) soap.RoundTripper
 }
@@ -43,6 +48,8 @@ type Conn struct {
 	soap  *soap.Client
 	trust *trust
 	about vm.About
+
+	breath time.Duration // see Dialer
 
 	loginMu sync.Mutex // one goroutine logs in again, the rest wait
 	logins  int        // guarded by loginMu
@@ -84,7 +91,10 @@ func (d Dialer) dial(ctx context.Context, e vm.Endpoint) (*Conn, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.trust = &trust{e: e, first: d.Trust != nil}
+	if c.breath = d.Breath; c.breath == 0 {
+		c.breath = 2 * time.Second
+	}
+	c.trust = &trust{e: e, first: d.Trust != nil, roots: d.Roots}
 	if err := c.transport(); err != nil {
 		return nil, err
 	}

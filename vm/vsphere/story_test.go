@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"margay/nodedb"
 	"margay/nodedb/nodedbtest"
@@ -16,7 +17,7 @@ import (
 func cluster(t testing.TB, w *vmtest.World, more ...nodedb.Record) *vmtest.Cluster {
 	t.Helper()
 	db := nodedbtest.New(t, append(w.Definitions(), more...)...)
-	d := vsphere.Dialer{Trust: trust(db)}
+	d := vsphere.Dialer{Trust: trust(db), Breath: 20 * time.Millisecond}
 	m := &vm.Manager{API: d.Dial}
 	t.Cleanup(func() { m.Close() })
 	return &vmtest.Cluster{DB: db, M: m}

@@ -158,6 +158,9 @@ func (r *run) step(ctx context.Context) error {
 		if lostCollector(err) {
 			return r.again(ctx, err)
 		}
+		if isBroken(err) && ctx.Err() == nil {
+			return r.reconnect(ctx, err)
+		}
 		return wrap(err)
 	}
 	if set := res.Returnval; set != nil {
@@ -181,6 +184,26 @@ func lostCollector(err error) bool {
 	return isNotAuthenticated(err)
 }
 
+// reconnect goes on where the connection broke, if the host is back soon: its
+// agent may have been restarted, or something on the way has.
+func (r *run) reconnect(ctx context.Context, err error) error {
+	for why := err; ; {
+		select {
+		case <-time.After(time.Duration(r.losses+1) * r.c.breath):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		err = r.again(ctx, why)
+		if err == nil || !isBroken(err) || r.losses > maxLosses {
+			break
+		}
+	}
+	if err != nil {
+		return vm.Errorf(vm.ErrUnreachable, "%s went away while the task ran; what became of it is not known, look again when it is back: %v", r.c.e, err)
+	}
+	return nil
+}
+
 // maxLosses is how many collectors may go away under one batch.
 const maxLosses = 5
 
@@ -195,7 +218,7 @@ func (r *run) again(ctx context.Context, why error) error {
 	r.pc = nil
 	var jobs []*job
 	for _, j := range r.inflight {
-		if !isNotAuthenticated(why) {
+		if !isNotAuthenticated(why) && !isBroken(why) {
 			j.vm = types.ManagedObjectReference{}
 		}
 		jobs = append(jobs, j)
@@ -326,8 +349,14 @@ func (r *run) expire(ctx context.Context) {
 
 // abandon cancels every task that runs and reports err for all jobs.
 func (r *run) abandon(err error) {
+	if !errors.Is(err, vm.ErrUnreachable) {
+		var wg sync.WaitGroup
+		for _, j := range r.inflight {
+			wg.Go(func() { r.cancel(j) })
+		}
+		wg.Wait()
+	}
 	for _, j := range r.inflight {
-		r.cancel(j)
 		r.finish(j, nil, err)
 	}
 	for _, j := range r.waiting {

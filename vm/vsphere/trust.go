@@ -22,6 +22,7 @@ import (
 type trust struct {
 	e     vm.Endpoint
 	first bool // a first certificate may be pinned
+	roots *x509.CertPool
 
 	mu    sync.Mutex
 	pin   string // guarded by mu
@@ -47,9 +48,9 @@ func (t *trust) verify(s tls.ConnectionState) error {
 	case t.e.NoVerify:
 	case t.pin != "" && !strings.EqualFold(t.pin, fp):
 		return mismatch(t.e, t.pin, fp)
-	case t.pin == "" && verified(s, t.e.Host) == nil:
+	case t.pin == "" && verified(s, t.e.Host, t.roots) == nil:
 	case t.pin == "" && !t.first:
-		return vm.Errorf(vm.ErrUntrusted, "%s: certificate %s is not trusted; if it is the right one: mkhypervisor %s --trust %s", t.e, fp, t.e.Name, fp)
+		return vm.Errorf(vm.ErrUntrusted, "%s: certificate %s is not trusted; if it is the right one: %s", t.e, fp, trustCommand(t.e, fp))
 	case t.pin == "":
 		t.fresh = true
 	}
@@ -60,8 +61,8 @@ func (t *trust) verify(s tls.ConnectionState) error {
 }
 
 // verified checks a certificate against the authorities of this machine.
-func verified(s tls.ConnectionState, host string) error {
-	opts := x509.VerifyOptions{DNSName: host, Intermediates: x509.NewCertPool()}
+func verified(s tls.ConnectionState, host string, roots *x509.CertPool) error {
+	opts := x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: x509.NewCertPool()}
 	for _, c := range s.PeerCertificates[1:] {
 		opts.Intermediates.AddCert(c)
 	}
@@ -70,7 +71,15 @@ func verified(s tls.ConnectionState, host string) error {
 }
 
 func mismatch(e vm.Endpoint, want, got string) error {
-	return vm.Errorf(vm.ErrUntrusted, "%s: certificate has changed: %s was trusted, %s is shown. If the host was installed anew: mkhypervisor %s --trust %s; else someone may be in between", e, want, got, e.Name, got)
+	return vm.Errorf(vm.ErrUntrusted, "%s: certificate has changed: %s was trusted, %s is shown. If the host was installed anew: %s; else someone may be in between", e, want, got, trustCommand(e, got))
+}
+
+// trustCommand is what makes a certificate the one that is trusted.
+func trustCommand(e vm.Endpoint, fp string) string {
+	if e.Kind == vm.VPX {
+		return "mkhypervisor HOST --vcenter --trust " + fp + ", HOST being any host of it"
+	}
+	return "mkhypervisor " + e.Name + " --trust " + fp
 }
 
 // seen is the certificate in use, and whether it is new to us.
