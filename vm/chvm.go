@@ -368,6 +368,9 @@ func (p *planner) nics(req ChangeRequest, networks, macs []string) error {
 	for i, word := range req.AddNIC {
 		_, model, _ := strings.Cut(word, "=")
 		m, _ := p.nicModel(model)
+		if err := m.fits(p.spec.Version); err != nil {
+			return err
+		}
 		p.addNIC(NIC{MAC: macs[i], MACType: "manual", Network: networks[i], Model: m, Connected: true})
 	}
 	networks = networks[min(len(req.AddNIC), len(networks)):]
@@ -411,6 +414,9 @@ func (p *planner) setNIC(word, network string) error {
 	m := n.Model
 	if hasModel {
 		m, _ = ParseNICModel(model)
+	}
+	if err := m.fits(p.spec.Version); err != nil {
+		return err
 	}
 	if m == n.Model {
 		p.c.EditNICs = append(p.c.EditNICs, *n)

@@ -253,6 +253,9 @@ func (g *Guest) Spec(size Size, datastores map[string]string, networks []string)
 		if note != "" {
 			notes = append(notes, note)
 		}
+		if err := model.fits(s.Version); err != nil {
+			return nil, nil, Errorf(ErrUnsupported, "network %d: %v", i+1, err)
+		}
 		n := NIC{Key: -200 - int32(i), MAC: g.MAC(i), MACType: "manual", Network: networks[i], Model: model, Connected: true}
 		if n.MAC == "" {
 			n.MACType = "generated"

@@ -38,6 +38,31 @@ func ParseNICModel(s string) (m NICModel, note string) {
 	return E1000, s + " not a recognized nic type, falling back to e1000 (vmxnet3, e1000, e1000e, pcnet32, vmxnet2, vmxnet are recognized)"
 }
 
+// since is the hardware version that a model came with ("Network adapter types",
+// VMware KB 1001805); 0 for those that always were.
+func (m NICModel) since() int {
+	switch m {
+	case VMXNet3:
+		return 7
+	case E1000e:
+		return 8
+	case VMXNet2:
+		return 4
+	}
+	return 0
+}
+
+// fits refuses a model that a guest's hardware version ("vmx-07") does not
+// have. Where the version is the host's to choose, so is the refusal: its
+// default is its newest.
+func (m NICModel) fits(version string) error {
+	n, err := strconv.Atoi(strings.TrimPrefix(version, "vmx-"))
+	if err != nil || n >= m.since() {
+		return nil
+	}
+	return Errorf(ErrUnsupported, "hardware version %d has no %s, which came with version %d; use e1000, or upgrade the guest's hardware", n, m, m.since())
+}
+
 // A NetworkSpec is one element of vm.nics: [physnet:]name[=model].
 type NetworkSpec struct {
 	Physical string // before ":"; empty: the host's default switch

@@ -255,7 +255,9 @@ func (p *power) policy(g *Guest) Policy {
 
 func questionPolicy(snap *nodedb.Snapshot, g *Guest, force bool) Policy {
 	rules, _ := ParseRules(snap.Site("vmwareanswers"))
-	return Policy{Default: g.Endpoint.AutoAnswer, Moved: force, Rules: rules}
+	p := Policy{Default: g.Endpoint.AutoAnswer, Moved: force, Rules: rules}
+	p.own(g.Extra)
+	return p
 }
 
 func (p *power) order(ctx context.Context, steps []step) {

@@ -63,6 +63,24 @@ func ParseRules(s string) (map[string]string, error) {
 	return rules, nil
 }
 
+// own reads a guest's own rules, which go before the site's: the keys that
+// ESXi itself goes by, msg.autoAnswer = TRUE and answer.msg.uuid.altered = "I
+// copied it", as vm.othersettings has them.
+func (p *Policy) own(settings []Setting) {
+	for _, s := range settings {
+		id, rule := strings.CutPrefix(strings.ToLower(s.Key), "answer.")
+		switch {
+		case rule:
+			if p.Rules == nil {
+				p.Rules = map[string]string{}
+			}
+			p.Rules[id] = s.Value
+		case strings.EqualFold(s.Key, "msg.autoAnswer"):
+			p.Default = truth(s.Value)
+		}
+	}
+}
+
 // Answer decides on a question: the key to answer with, and the error that
 // the task ends with if that answer gives it up.
 func (p Policy) Answer(q Question) (key string, err error) {

@@ -117,6 +117,10 @@ func classOf(f types.BaseMethodFault) (text string, class error) {
 		return "Invalid configuration for device '" + strconv.Itoa(int(f.DeviceIndex)) + "'. Its file or network is not there.", vm.ErrInvalid
 	case *types.InvalidDeviceSpec:
 		return "Invalid configuration for device '" + strconv.Itoa(int(f.DeviceIndex)) + "'.", vm.ErrInvalid
+	case *types.DeviceUnsupportedForVmVersion:
+		return "The device is not supported by hardware version " + f.CurrentVersion + " of the guest; it came with " + f.ExpectedVersion + ".", vm.ErrUnsupported
+	case *types.DeviceUnsupportedForVmPlatform, *types.DeviceNotSupported:
+		return "The host has no such device for this guest.", vm.ErrUnsupported
 	case *types.RequestCanceled:
 		return "The task was canceled by a user.", nil
 	}
