@@ -34,6 +34,7 @@ var siteKeys = []SiteKey{
 	{"dhcpbackend", "", "which DHCP server of other products is used; has no effect here"},
 	{"dhcpinterfaces", "", "interfaces to serve DHCP on: eth0,eth1 or mn|eth0;sn|eth1; all that have a network if empty"},
 	{"dhcplease", "43200", "seconds that an address is leased for"},
+	{"dhcppingcheck", "", "no: addresses of dynamic ranges are given without asking the network first whether somebody has them"},
 	{"dhcpsetup", "", "n: nodeset and mkvm do not touch DHCP"},
 	{"dhcpstatements", "", "what all machines are told further by DHCP, in dhcpd's syntax: option 150 10.1.0.9; with .NETWORK behind the key, those of one network"},
 	{"disablenodesetwarning", "", "1: nodeset does not warn of its old forms"},

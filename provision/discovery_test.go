@@ -285,3 +285,50 @@ func TestHolding(t *testing.T) {
 		t.Errorf("a lease that ran out: %+v, want that nobody has it", h)
 	}
 }
+
+// TestClockSteps: however the clock is set, no address that a machine has is
+// given to another; when its time is truly over, it is.
+func TestClockSteps(t *testing.T) {
+	s, c := newService(t)
+	dynamicNet(t, s)
+	var passed time.Duration
+	s.leases.steady = func() time.Duration { return passed }
+	given := map[netip.Addr]int{}
+	lease := func(i int) error {
+		p, err := s.Plan(t.Context(), stranger(i, netboot.AskDiscover))
+		if err != nil {
+			return err
+		}
+		m := stranger(i, netboot.AskRequest)
+		m.Requested = p.Addr.Addr()
+		if p, err = s.Plan(t.Context(), m); err != nil || p.Nak {
+			return fmt.Errorf("not acknowledged: %+v %v", p, err)
+		}
+		if other, taken := given[m.Requested]; taken && other != i {
+			t.Errorf("%s is machine %d's and was given to %d", m.Requested, other, i)
+		}
+		given[m.Requested] = i
+		return nil
+	}
+	for i := range 8 { // all there are
+		if err := lease(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []time.Duration{13 * time.Hour, -26 * time.Hour, 20 * 365 * 24 * time.Hour} {
+		c.tick(step)
+		if err := lease(9); !errors.Is(err, netboot.ErrIgnore) {
+			t.Errorf("the clock was set by %v, and another machine is given an address: %v", step, err)
+		}
+		m := stranger(10, netboot.AskRequest) // one that asks for another's
+		m.Requested = netip.MustParseAddr("10.1.0.103")
+		if p, err := s.Plan(t.Context(), m); err != nil || !p.Nak {
+			t.Errorf("the clock was set by %v, and another's address is acknowledged: %+v %v", step, p, err)
+		}
+	}
+	passed += 13 * time.Hour
+	clear(given)
+	if err := lease(9); err != nil {
+		t.Errorf("the leases are over: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,10 +39,12 @@ type Lease struct {
 // in the table first; what it only offered is in memory. Every choice costs the
 // same however many leases there are, but when a range is used up.
 type leaser struct {
-	db  *nodedb.DB
-	now func() time.Time
+	db     *nodedb.DB
+	now    func() time.Time
+	steady func() time.Duration // since some moment, whatever becomes of the clock
 
 	mu     sync.Mutex // guards all below
+	held   map[netip.Addr]hold
 	offers map[netip.Addr]offer
 	owed   map[string]netip.Addr     // offers by MAC
 	had    map[string]netip.Addr     // what each machine last had
@@ -51,6 +54,13 @@ type leaser struct {
 	reread time.Time
 
 	takings takings
+}
+
+// A hold is a lease that was given since we began. The table has leases end by
+// the clock; should that be set forward, they run on by this.
+type hold struct {
+	mac   string
+	until time.Duration // as steady counts
 }
 
 type offer struct {
@@ -88,7 +98,8 @@ func (l *leaser) avoid(ctx context.Context, m netboot.Machine, a netip.Addr) err
 }
 
 func newLeaser(db *nodedb.DB, now func() time.Time) *leaser {
-	return &leaser{db: db, now: now, offers: map[netip.Addr]offer{}, owed: map[string]netip.Addr{}, next: map[netip.Addr]netip.Addr{}}
+	begin := time.Now() // with a monotonic reading
+	return &leaser{db: db, now: now, steady: func() time.Duration { return time.Since(begin) }, held: map[netip.Addr]hold{}, offers: map[netip.Addr]offer{}, owed: map[string]netip.Addr{}, next: map[netip.Addr]netip.Addr{}}
 }
 
 // sweep drops offers that ran out, once a second at most. The caller holds mu.
@@ -211,10 +222,10 @@ const conflictTries = 3
 func (s *Service) leaseFor(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
 	for try := 1; ; try++ {
 		addr, err := s.leases.give(ctx, snap, nw, m, length)
-		if err != nil || m.Ask != netboot.AskDiscover || s.InUse == nil || m.Interface == "" || m.Relay.IsValid() || try > conflictTries {
+		if err != nil || m.Ask != netboot.AskDiscover || try > conflictTries || !asksFirst(snap) {
 			return addr, err
 		}
-		if s.leases.knows(m, addr) || !s.InUse(ctx, m.Interface, addr) {
+		if s.leases.knows(m, addr) || !s.inUse(ctx, m, addr) {
 			s.leases.asked(m, addr)
 			return addr, nil
 		}
@@ -224,6 +235,24 @@ func (s *Service) leaseFor(ctx context.Context, snap *nodedb.Snapshot, nw *noded
 		}
 		snap = s.DB.Snapshot()
 	}
+}
+
+// asksFirst says whether addresses are asked for before they are given: the
+// site may say dhcppingcheck=no, as dhcpd's ping-check false.
+func asksFirst(snap *nodedb.Snapshot) bool {
+	switch strings.ToLower(snap.Site("dhcppingcheck")) {
+	case "no", "n", "0", "false", "off":
+		return false
+	}
+	return true
+}
+
+// inUse asks the network, by ARP where it is ours and by an echo behind relays.
+func (s *Service) inUse(ctx context.Context, m netboot.Machine, a netip.Addr) bool {
+	if m.Relay.IsValid() {
+		return s.Ping != nil && s.Ping(ctx, a)
+	}
+	return s.InUse != nil && m.Interface != "" && s.InUse(ctx, m.Interface, a)
 }
 
 // asksIn is the network that a machine asks from.
@@ -321,11 +350,25 @@ func (l *leaser) unused(snap *nodedb.Snapshot, r nodedb.Range, mac string, now t
 
 // free says whether an address may go to a machine. The caller holds mu.
 func (l *leaser) free(snap *nodedb.Snapshot, a netip.Addr, mac string, now time.Time) bool {
-	if o, ok := l.offers[a]; ok && o.mac != mac && now.Before(o.expires) {
+	if o, ok := l.offers[a]; ok && o.mac != mac && now.Before(o.expires) || l.heldByOther(a, mac) {
 		return false
 	}
 	r, there := snap.Record(leaseKey(a))
 	return leasable(snap, r, there, a, mac, now)
+}
+
+// heldByOther says whether another machine has a lease of ours. The caller holds
+// mu.
+func (l *leaser) heldByOther(a netip.Addr, mac string) bool {
+	h, ok := l.held[a]
+	if !ok || h.mac == mac {
+		return false
+	}
+	if l.steady() < h.until {
+		return true
+	}
+	delete(l.held, a)
+	return false
 }
 
 // leasable says the same from the table alone, and the address's record.
@@ -360,7 +403,7 @@ func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine
 	}
 	l.mu.Lock()
 	o, offered := l.offers[a]
-	taken := offered && o.mac != mac && l.now().Before(o.expires)
+	taken := offered && o.mac != mac && l.now().Before(o.expires) || l.heldByOther(a, mac)
 	l.mu.Unlock()
 	if taken {
 		return netip.Addr{}, nil
@@ -371,6 +414,7 @@ func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine
 	}
 	l.mu.Lock()
 	l.drop(a) // the table says it now
+	l.held[a] = hold{mac, l.steady() + length}
 	if l.had != nil {
 		l.had[mac] = a
 	}
@@ -396,6 +440,11 @@ func leaseName(s string) string {
 // release ends a machine's lease: it is kept, as past, so that the machine may
 // have the address again.
 func (l *leaser) release(ctx context.Context, m netboot.Machine) error {
+	l.mu.Lock()
+	if h, ok := l.held[m.Requested]; ok && h.mac == m.MAC.String() {
+		delete(l.held, m.Requested)
+	}
+	l.mu.Unlock()
 	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
 		r, ok := tx.Get(leaseKey(m.Requested))
 		if lease := leaseOf(r); ok && lease.MAC == m.MAC.String() {
@@ -436,12 +485,22 @@ func (l *leaser) decline(ctx context.Context, nw *nodedb.Network, m netboot.Mach
 
 // Release forgets leases, so that their addresses are free at once.
 func (s *Service) Release(ctx context.Context, addrs []netip.Addr) error {
+	s.leases.letGo(addrs)
 	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		for _, a := range addrs {
 			tx.Delete(leaseKey(a))
 		}
 		return nil
 	})
+}
+
+// letGo forgets what it holds of addresses.
+func (l *leaser) letGo(addrs []netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range addrs {
+		delete(l.held, a)
+	}
 }
 
 // uuidText is a machine's UUID as operators see it. RFC 4578, 2.3 has it in

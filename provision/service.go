@@ -37,6 +37,8 @@ type Config struct {
 	// InUse asks a network whether an address is taken already, before it is
 	// given to a machine; nil: not asked.
 	InUse func(ctx context.Context, ifname string, addr netip.Addr) bool
+	// Ping does so for networks behind relays; nil: not asked.
+	Ping func(ctx context.Context, addr netip.Addr) bool
 	// Neighbor is the interface that answers for an address on our networks,
 	// as the kernel last saw it; nil if it does not know. It may be nil.
 	Neighbor func(addr netip.Addr) net.HardwareAddr

@@ -155,6 +155,15 @@ func (d *daemon) inUse(ctx context.Context, ifname string, addr netip.Addr) bool
 	return mac != nil
 }
 
+// ping asks an address behind a relay whether it is there.
+func (d *daemon) ping(ctx context.Context, addr netip.Addr) bool {
+	there, err := dhcp.Ping(ctx, addr, arpWait)
+	if err != nil {
+		d.log.Debug("asking whether an address is in use", "addr", addr, "err", err)
+	}
+	return there
+}
+
 // foreign is what margay doctor asks: who else gives addresses on an
 // interface.
 func foreign(ctx context.Context, ifname string) ([]command.ForeignDHCP, error) {

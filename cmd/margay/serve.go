@@ -226,6 +226,7 @@ func (d *daemon) wire() {
 		Log:      d.log,
 		Local:    d.local,
 		InUse:    d.inUse,
+		Ping:     d.ping,
 		Neighbor: neighbor,
 		Reach:    reach,
 	})

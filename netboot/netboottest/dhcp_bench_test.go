@@ -399,6 +399,7 @@ func TestBenchDHCP(t *testing.T) {
 	os.Setenv("KEA_LOCKFILE_DIR", t.TempDir())
 	b := newLab(t, nil)
 	pool := prepareMargay(t, b, "", []string{"chtab", "key=domain", "site.value=cluster.test"},
+		[]string{"chtab", "key=dhcppingcheck", "site.value=no"},
 		[]string{"chdef", "-t", "network", "10_1_0_0-255_255_0_0", "dynamicrange=10.1.16.0-10.1.255.250", "gateway=10.1.0.1"})
 	var nodes strings.Builder
 	for i := range benchMachines {
