@@ -343,6 +343,22 @@ func TestStall(t *testing.T) {
 	if last := s.Views([]string{"esx1"})[0].Boots[0].Last(); last.Name != StepModules {
 		t.Errorf("last step %+v, want it to go on", last)
 	}
+	// All is loaded: the system that was started looks for its devices.
+	tl := s.journal.tracks["esx1"].current()
+	c.tick(starts - time.Minute)
+	s.journal.stalls()
+	if last := tl.Last(); last.Name != StepModules {
+		t.Errorf("last step %+v, want it to be given time to start", last)
+	}
+	c.tick(2 * time.Minute)
+	s.journal.stalls()
+	if last := tl.Last(); last.Name != StepStalled || !strings.Contains(last.Text, "all is loaded") {
+		t.Errorf("last step %+v, want a stall after all was loaded", last)
+	}
+	tl.Steps, tl.Mode = tl.Steps[:len(tl.Steps)-1], nodedb.ModeMemtest
+	if _, ok := tl.patience(); ok {
+		t.Error("a memory test says nothing, and is no stall")
+	}
 }
 
 func TestNodesetRefusesWhole(t *testing.T) {

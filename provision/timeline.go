@@ -147,6 +147,9 @@ func (t *Timeline) stall(now time.Time) string {
 	if last.Name == StepModules && t.Load != nil {
 		text = fmt.Sprintf("%s at %s, %s", text, t.Load, t.Load.Current)
 	}
+	if t.started() {
+		return text + "; all is loaded, and the system that was started does not report: look at its screen"
+	}
 	if hint := stallHint[last.Name]; hint != "" {
 		text += "; " + hint
 	}
@@ -166,8 +169,23 @@ func (t *Timeline) heard() time.Time {
 // loading a file: a big one is one step that takes its time.
 const slowest = 200 << 10
 
+// starts is how long a system that was loaded whole may take until it is heard
+// of. It looks for its devices first, and one of Ubuntu's installers then
+// fetches all of its medium.
+const starts = 10 * time.Minute
+
+// started says whether all that a boot loads was loaded, and nothing was heard
+// since but that the system asks for an address.
+func (t *Timeline) started() bool {
+	name := t.reached().Name
+	return t.Load != nil && t.Load.Total > 0 && t.Load.Count == t.Load.Total && (name == StepModules || name == StepDHCP)
+}
+
 // patience is how long nothing may be heard now.
 func (t *Timeline) patience() (time.Duration, bool) {
+	if t.started() {
+		return starts, t.Mode != nodedb.ModeMemtest // which says nothing ever
+	}
 	limit, ok := stallAfter[t.reached().Name]
 	if t.reached().Name == StepModules && t.Load != nil {
 		limit += time.Duration(t.Load.Whole/slowest) * time.Second

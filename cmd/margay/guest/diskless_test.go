@@ -44,8 +44,11 @@ func TestGuests(t *testing.T) {
 	w.write(t, 0o755, postscript, "state", "install", "postscripts", "hello")
 	w.write(t, 0o755, postscript, "state", "install", "postscripts", "late")
 	w.makeImage(t)
-	t.Run("diskless", func(t *testing.T) {
+	t.Run("bios", func(t *testing.T) {
 		diskless(t, w, machine{name: "dl1", mac: "52:54:00:78:00:01", addr: "10.78.0.11", memory: "1024"})
+	})
+	t.Run("uefi", func(t *testing.T) {
+		diskless(t, w, machine{name: "dl2", mac: "52:54:00:78:00:0a", addr: "10.78.0.20", memory: "1024", uefi: true})
 	})
 }
 
@@ -60,11 +63,11 @@ func diskless(t *testing.T, w *world, m machine) {
 	serial.await(t, 5*time.Minute, `margay: goes to the root`)
 	w.expect(t, time.Minute, m.name, "status=netbooting")
 	// The login prompt and the postscripts come in no order of their own.
-	serial.await(t, 10*time.Minute, `POSTSCRIPT ./hello one 'two of dl1 with debian12 from 10.78.0.1 as root`)
-	serial.await(t, 5*time.Minute, `POSTSCRIPT ./late  of dl1`)
+	serial.await(t, 10*time.Minute, `POSTSCRIPT ./hello one 'two of `+m.name+` with debian12 from 10.78.0.1 as root`)
+	serial.await(t, 5*time.Minute, `POSTSCRIPT ./late  of `+m.name)
 	w.expect(t, 5*time.Minute, m.name, "status=booted", "currstate=netboot debian12-x86_64-compute")
-	if !strings.Contains(serial.tail(1000), "dl1 login:") {
-		serial.await(t, 5*time.Minute, `dl1 login:`)
+	if !strings.Contains(serial.tail(1000), m.name+" login:") {
+		serial.await(t, 5*time.Minute, m.name+` login:`)
 	}
 	w.steps(t, m.name, "dhcp", "script", "modules", "report: postscripts done: hello", "report: postbootscripts done: late", "booted")
 	if _, err := os.Stat(w.path("state", "install", "netboot", "debian12", "x86_64", "compute", "rootimg")); err == nil {
