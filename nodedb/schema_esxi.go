@@ -23,6 +23,7 @@ func esxiTables() []*Table {
 			col("datastore", "esxidatastore", "name for the local datastore, in place of datastore1"),
 			col("vswitches", "esxivswitches", "further switches and port groups: vSwitch1:vmnic1+vmnic2:prod=10+test=20, several separated by ;"),
 			col("nfs", "esxinfs", "NFS datastores: name=server:/path, several separated by commas"),
+			col("certificate", "esxicertificate", "what the host's API shows: its own (default), made by this server's authority, or given, from hostcerts/NODE.crt and .key in the state directory"),
 			col("services", "esxiservices", "services to turn on or, with a - before them, off: ntpd,-slpd"),
 			col("firewall", "esxifirewall", "rule sets of the host's firewall to open or, with a - before them, to close: snmp,-CIMSLP"),
 			col("mediasize", "esximediasize", "room for ESXi on its disk, from 7.0U1: min, small, default or max"),

@@ -91,6 +91,12 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 	if _, err := s.wholeMedium(snap, t.os, t.arch); err == nil {
 		b.MediumURL = b.TreeURL() + "/" + mediumName
 	}
+	b.HostCert = func(given bool, names HostNames) (*HostCert, error) {
+		if given {
+			return s.givenCert(n.Name)
+		}
+		return s.madeCert(n.Name, names, b.HostKey != nil)
+	}
 	b.State = func() ([]byte, error) {
 		data, err := s.hostState(n.Name)
 		if errors.Is(err, fs.ErrNotExist) {

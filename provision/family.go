@@ -78,6 +78,10 @@ type Boot struct {
 	// where a boot is only rehearsed.
 	HostKey func() ([]byte, error)
 
+	// HostCert returns the certificate that a host is to show: the operator's,
+	// or one for the names; nil where a boot is only rehearsed.
+	HostCert func(given bool, names HostNames) (*HostCert, error)
+
 	// State returns the configuration that a stateless host last posted of
 	// itself (CallbackURL("state")), a gzip tar; nothing if none is kept. It may
 	// be nil.

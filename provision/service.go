@@ -45,6 +45,9 @@ type Config struct {
 	// Reach says whether somebody answers at a port; its errors are short. It
 	// may be nil.
 	Reach func(ctx context.Context, at netip.AddrPort) error
+	// Issue makes a host's certificate, by the server's own authority. It may be
+	// nil.
+	Issue func(n HostNames) (crt, key []byte, err error)
 	// Local lists our own interfaces' addresses with their masks.
 	Local func() []netip.Prefix
 }
@@ -62,7 +65,8 @@ type Service struct {
 	sightings sightings
 	arrivals  arrivals
 	keys      hostKeys
-	loader    []fs.FS // boot loaders, the operator's first
+	certs     sync.Mutex // held while a host's certificate is made
+	loader    []fs.FS    // boot loaders, the operator's first
 
 	mu      sync.Mutex            // guards the fields below
 	roots   map[string]*os.Root   // install trees by path, opened once

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"margay/cmd/command"
 	"margay/netboot/cert"
+	"margay/provision"
 )
 
 // listenTLS takes the port of HTTPS and opens the certificates for it.
@@ -75,4 +77,20 @@ func (d *daemon) authorityPages(mux *http.ServeMux) {
 			_, _ = w.Write(data)
 		})
 	}
+}
+
+// hostLife is how long certificates of hosts hold: they are not renewed but by
+// a new install, or the next boot of a host without a disk.
+const hostLife = 5 * 365 * 24 * time.Hour
+
+// issue makes a host's certificate by our authority, which is made if there is
+// none yet.
+func (d *daemon) issue(n provision.HostNames) (crt, key []byte, err error) {
+	a := d.authority
+	if a == nil {
+		if a, err = cert.Open(filepath.Join(d.state, "tls"), nil); err != nil {
+			return nil, nil, err
+		}
+	}
+	return a.Issue(cert.Names{Hosts: n.Hosts, Addrs: n.Addrs}, hostLife)
 }

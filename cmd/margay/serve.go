@@ -229,6 +229,7 @@ func (d *daemon) wire() {
 		Ping:     d.ping,
 		Neighbor: neighbor,
 		Reach:    reach,
+		Issue:    d.issue,
 	})
 	d.service.CleanPartial()
 }

@@ -224,16 +224,34 @@ func (a *Authority) saved() *tls.Certificate {
 	return &c
 }
 
-// issue makes a certificate with a key of its own, and keeps both.
+// issue makes a certificate with a key of its own for the server, and keeps
+// both.
 func (a *Authority) issue(n Names) (*tls.Certificate, error) {
-	key, err := rsa.GenerateKey(rand.Reader, serverBits)
+	crt, key, err := a.Issue(n, serverLife)
 	if err != nil {
 		return nil, err
+	}
+	both := bytes.Join([][]byte{crt, certPEM(a.ca.Raw), key}, nil)
+	if err := write(a.path(serverFile), both, 0o600); err != nil {
+		return nil, err
+	}
+	c, err := tls.X509KeyPair(both, both)
+	if err == nil && c.Leaf == nil {
+		c.Leaf, err = x509.ParseCertificate(c.Certificate[0])
+	}
+	return &c, err
+}
+
+// Issue makes a certificate for names, and its key, in PEM. It keeps neither.
+func (a *Authority) Issue(n Names, life time.Duration) (crt, key []byte, err error) {
+	private, err := rsa.GenerateKey(rand.Reader, serverBits)
+	if err != nil {
+		return nil, nil, err
 	}
 	now := a.now()
 	t := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: "margay", Organization: []string{"margay"}},
-		NotBefore: now.Add(-slack), NotAfter: now.Add(serverLife),
+		NotBefore: now.Add(-slack), NotAfter: now.Add(life),
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:    compact(n.Hosts),
@@ -248,23 +266,12 @@ func (a *Authority) issue(n Names) (*tls.Certificate, error) {
 	if a.ca.NotAfter.Before(t.NotAfter) {
 		t.NotAfter = a.ca.NotAfter
 	}
-	der, err := create(t, a.ca, key.Public(), a.key)
+	der, err := create(t, a.ca, private.Public(), a.key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	text, err := keyPEM(key)
-	if err != nil {
-		return nil, err
-	}
-	both := bytes.Join([][]byte{certPEM(der), certPEM(a.ca.Raw), text}, nil)
-	if err := write(a.path(serverFile), both, 0o600); err != nil {
-		return nil, err
-	}
-	c, err := tls.X509KeyPair(both, both)
-	if err == nil && c.Leaf == nil {
-		c.Leaf, err = x509.ParseCertificate(der)
-	}
-	return &c, err
+	key, err = keyPEM(private)
+	return certPEM(der), key, err
 }
 
 func compact(hosts []string) []string {

@@ -57,6 +57,8 @@ type KickstartData struct {
 	NFS       []nfsStore // each with Name, Host, Path
 	Services  []toggle   // each with Name and On
 	Firewall  []toggle   // rule sets, likewise
+	Cert      string     // certificate that the API is to show, in PEM; empty: its own
+	CertKey   string     // its key
 	LegacyCPU bool       // the installed system is to start on an old processor
 	Serial    int        // COM port of the serial console, 1 to 4; 0: none
 	Speed     string     // its speed
@@ -188,6 +190,15 @@ func (h *host) kickstartData() (*KickstartData, error) {
 		Attr: h.attr, Site: h.Snap.Site,
 	}
 	d.address(s.network)
+	if !d.Stateless { // a stateless host has it in its overlay, where only root may read it
+		c, err := h.hostCert()
+		if err != nil {
+			return nil, err
+		}
+		if c != nil {
+			d.Cert, d.CertKey = string(c.Cert), string(c.Key)
+		}
+	}
 	if h.version.AtLeast(9) {
 		d.Licence = "" // serialnum went with 9.0: keys are files now
 	}

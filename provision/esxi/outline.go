@@ -33,7 +33,7 @@ func (f *Family) Outline(b *provision.Boot) ([]string, error) {
 		{s.ssh, "SSH for root"}, {s.shell, "the ESXi shell"}, {len(s.keys) > 0, fmt.Sprintf("%d SSH keys", len(s.keys))},
 		{len(s.ntp) > 0, listed("time from ", s.ntp)}, {len(s.syslog) > 0, listed("logs to ", s.syslog)},
 		{len(s.switches) > 0, fmt.Sprintf("%d switches", len(s.switches))}, {len(s.nfs) > 0, fmt.Sprintf("%d NFS datastores", len(s.nfs))},
-		{s.datastore != "", "datastore " + s.datastore}, {len(s.services) > 0, "services"}, {len(s.firewall) > 0, "firewall"},
+		{s.datastore != "", "datastore " + s.datastore}, {s.cert != "own", "a certificate"}, {len(s.services) > 0, "services"}, {len(s.firewall) > 0, "firewall"},
 	} {
 		if x.is {
 			later = append(later, x.text)

@@ -38,6 +38,13 @@ func (f *Family) overlay(h *host) ([]byte, error) {
 		}
 		list = append(list, overlayFile{"etc/ssh/ssh_host_rsa_key", 0o600, string(key)})
 	}
+	cert, err := h.hostCert()
+	if err != nil {
+		return nil, err
+	}
+	if cert != nil {
+		list = append(list, overlayFile{"etc/vmware/ssl/rui.crt", 0o644, string(cert.Cert)}, overlayFile{"etc/vmware/ssl/rui.key", 0o400, string(cert.Key)})
+	}
 	scripts, err := f.overlayScripts(h, d)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ type settings struct {
 	shell    bool
 	first    bool // %firstboot runs: no Secure Boot
 
+	cert      string // own, made, given
 	services  []toggle
 	firewall  []toggle
 	datastore string
@@ -65,6 +66,7 @@ func readSettings(b *provision.Boot) (s settings, err error) {
 		ssh:       r.yes("esxi.ssh", true),
 		shell:     r.yes("esxi.shell", true),
 		first:     !r.yes("esxi.secureboot", false),
+		cert:      r.word("esxi.certificate", "own", "own", "made", "given"),
 		services:  r.toggles("esxi.services"),
 		firewall:  r.toggles("esxi.firewall"),
 		datastore: r.name("esxi.datastore"),

@@ -81,6 +81,15 @@ esxcli system settings kernel set -s logPort -v none
 esxcli system settings kernel set -s tty2Port -v com{{.Serial}}
 esxcli system settings kernel set -s com{{.Serial}}_baud -v {{.Speed}}
 {{- end}}
+{{- if .Cert}}
+cat > /etc/vmware/ssl/rui.crt <<'CERT'
+{{.Cert -}}
+CERT
+(umask 077; cat > /etc/vmware/ssl/rui.key) <<'KEY'
+{{.CertKey -}}
+KEY
+/etc/init.d/hostd restart
+{{- end}}
 {{- with include "local.sh" .}}
 {{.}}
 {{- end}}
