@@ -246,17 +246,25 @@ func (x *expander) name(set *nodeSet, name string) error {
 
 // regexp adds the nodes whose whole names match.
 func (x *expander) regexp(set *nodeSet, text string) error {
-	re, err := perlRegexp("^(?:" + text + ")$")
-	if err != nil {
-		return fmt.Errorf("Invalid regular expression %s, check the noderange syntax.: %w", text, err)
-	}
 	open, err := perlRegexp(text)
 	if err != nil {
-		return fmt.Errorf("Invalid regular expression %s, check the noderange syntax.: %w", text, err)
+		return errRegexp(text, err)
+	}
+	re, err := perlRegexp("^(?:" + text + ")$")
+	if err != nil {
+		return errRegexp(text, err)
 	}
 	prefix, _ := open.LiteralPrefix()
 	set.addNamed(prefix, re.MatchString)
 	return nil
+}
+
+// errRegexp is in xCAT's words, and says what is wrong.
+func errRegexp(text string, err error) error {
+	why := strings.TrimPrefix(err.Error(), "regular expression "+text+": ")
+	why = strings.TrimPrefix(why, "error parsing regexp: ")
+	why = strings.TrimSuffix(why, ": "+ErrInvalid.Error())
+	return fmt.Errorf("Invalid regular expression %s, check the noderange syntax. (%s): %w", text, why, ErrInvalid)
 }
 
 // file evaluates every line of a file. Lines that begin with # or ^ are

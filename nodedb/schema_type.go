@@ -16,6 +16,10 @@ type Type struct {
 	Required   []string     // attributes without which no object is made
 	Attributes []*Attribute // sorted by name, the key left out
 
+	// Aside says that -a, which means every type, leaves the type out: logs, and
+	// tables that are no objects in xCAT, which rmdef -a is not to empty.
+	Aside bool
+
 	byName map[string]*Attribute
 }
 
@@ -176,8 +180,10 @@ var types = sync.OnceValue(func() *typeSet {
 		tableType("boottarget", "boottarget", "bprofile", "comments"),
 		tableType("notification", "notification", "filename", "comments"),
 		tableType("monitoring", "monitoring", "name", "comments"),
-		tableType("auditlog", "auditlog", "recid", "comments"),
-		tableType("eventlog", "eventlog", "recid", "comments"),
+		aside(tableType("auditlog", "auditlog", "recid", "comments")),
+		aside(tableType("eventlog", "eventlog", "recid", "comments")),
+		aside(tableType("passwd", "passwd", "key", "usercomment")),
+		aside(tableType("vmmaster", "vmmaster", "name", "usercomment")),
 		tableType("firmware", "firmware", "cfgfile", "comments"),
 		tableType("taskstate", "taskstate", "node", "comments"),
 		tableType("pdu", "pdu", "node", "comments"),
@@ -240,6 +246,11 @@ func tableType(name, table, key, comments string, required ...string) *Type {
 		}
 	}
 	return t.sorted()
+}
+
+func aside(t *Type) *Type {
+	t.Aside = true
+	return t
 }
 
 func newType(name, table, key string) *Type {

@@ -45,7 +45,7 @@ func (c *criterion) compile(op string) error {
 	pattern := strings.TrimSuffix(strings.TrimPrefix(c.value, "/"), "/")
 	re, err := perlRegexp(pattern)
 	if err != nil {
-		return fmt.Errorf("Invalid regular expression %s, check the noderange syntax.: %w", pattern, err)
+		return errRegexp(pattern, err)
 	}
 	negate := op == "!~"
 	c.match = func(v string) bool { return re.MatchString(v) != negate }

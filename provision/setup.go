@@ -203,7 +203,7 @@ func (d netDef) attrs() map[string]string {
 		"networks.gateway":    "<xcatmaster>",
 		"networks.tftpserver": "<xcatmaster>",
 	}
-	if d.mtu > 0 {
+	if d.mtu > 0 && d.mtu <= 65535 { // the loopback's is more than DHCP can say
 		m["networks.mtu"] = strconv.Itoa(d.mtu)
 	}
 	return m

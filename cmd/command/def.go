@@ -226,7 +226,7 @@ func defError(err error) string {
 	case errors.As(err, &name):
 		return fmt.Sprintf("The object name '%s' is invalid, %s.", name.Name, name.Why)
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(err.Error(), ": "+nodedb.ErrInvalid.Error()), ": "+nodedb.ErrNotFound.Error())
+	return withoutClass(err)
 }
 
 // unknownText names every attribute that is unknown, a line each.

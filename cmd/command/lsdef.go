@@ -21,7 +21,7 @@ var lsdefCmd = &Command{
 	Group: GroupTable,
 	Flags: func(fs *pflag.FlagSet) {
 		defFlags(fs)
-		fs.BoolP("all", "a", false, "objects of every type but the logs")
+		fs.BoolP("all", "a", false, "objects of every type but the logs, passwd and vmmaster")
 		fs.BoolP("compress", "c", false, "a line an attribute, with the object before it; needs -i")
 		fs.StringP("attributes", "i", "", "only these attributes, separated by commas")
 		fs.BoolP("long", "l", false, "with all attributes")
@@ -85,7 +85,7 @@ func lsdef(ctx context.Context, s *Session, args []string) error {
 		d.wheres = append(d.wheres, where)
 	}
 	if s.Bool("all") {
-		d.types = slices.DeleteFunc(slices.Clone(nodedb.Types()), isLog)
+		d.types = slices.DeleteFunc(slices.Clone(nodedb.Types()), func(t *nodedb.Type) bool { return t.Aside })
 		d.typed = false
 	}
 	l := &lister{s: s, d: d, view: nodedb.NewView(d.snap), stanza: s.Bool("stanza"), secrets: s.secretForm(), found: make(map[string]bool)}

@@ -71,12 +71,12 @@ func rmdef(ctx context.Context, s *Session, args []string) error {
 	return rmdefWrite(ctx, s, items)
 }
 
-// everything is every object but the logs.
+// everything is every object but those of types that -a leaves out.
 func everything(snap *nodedb.Snapshot) []defItem {
 	var items []defItem
 	view := nodedb.NewView(snap)
 	for _, t := range nodedb.Types() {
-		if isLog(t) {
+		if t.Aside {
 			continue
 		}
 		for _, name := range view.Names(t) {
@@ -85,9 +85,6 @@ func everything(snap *nodedb.Snapshot) []defItem {
 	}
 	return items
 }
-
-// isLog reports whether a type's objects are log entries, which -a leaves out.
-func isLog(t *nodedb.Type) bool { return t.Name == "auditlog" || t.Name == "eventlog" }
 
 func rmdefWrite(ctx context.Context, s *Session, items []defItem) error {
 	var missing []defItem

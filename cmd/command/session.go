@@ -111,7 +111,7 @@ func (s *Session) run(ctx context.Context, req *api.Request, conn *api.Conn) int
 	root.SetOut(out)
 	root.SetErr(errWriter{s})
 	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errDry) {
-		s.Error("%s", err)
+		s.Error("%s", withoutClass(err))
 	}
 	if s.failed.Load() {
 		return max(1, int(s.code.Load()))
@@ -127,6 +127,18 @@ func (s *Session) FailWith(n int) {
 	}
 	s.failed.Store(true)
 	s.code.Store(int32(min(n, 255)))
+}
+
+// withoutClass is an error's text without the class that it wraps last, which is
+// for code: "noderange can not contain spaces.", and no word more.
+func withoutClass(err error) string {
+	text := err.Error()
+	for _, class := range []error{nodedb.ErrInvalid, nodedb.ErrNotFound} {
+		if errors.Is(err, class) {
+			text = strings.TrimSuffix(text, ": "+class.Error())
+		}
+	}
+	return text
 }
 
 // Fail makes the exit status 1 without printing anything.

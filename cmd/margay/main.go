@@ -46,8 +46,12 @@ type cli struct {
 func (c *cli) main(ctx context.Context, argv []string) int {
 	args := byName(argv)
 	args = c.global(args)
-	if len(args) == 1 && (args[0] == "-v" || args[0] == "--version") {
+	if len(args) == 1 && isVersion(args[0]) {
 		fmt.Fprintf(c.stdout, "margay %s\n", version)
+		return 0
+	}
+	if len(args) == 2 && isVersion(args[1]) && slices.Contains(command.Names(), args[0]) {
+		fmt.Fprintf(c.stdout, "Version %s\n", version) // as each of xCAT's commands says it
 		return 0
 	}
 	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
@@ -84,6 +88,8 @@ func sent(err error) (*os.File, error) {
 	return os.Open(remote.Input)
 }
 
+func isVersion(arg string) bool { return arg == "-v" || arg == "--version" }
+
 func (c *cli) fail(err error) int {
 	fmt.Fprintf(c.stderr, "Error: %v\n", err)
 	return 1
@@ -98,9 +104,6 @@ func byName(argv []string) []string {
 	}
 	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
 		return append([]string{args[0], name}, args[1:]...)
-	}
-	if len(args) == 1 && (args[0] == "-v" || args[0] == "--version") {
-		return args
 	}
 	return append([]string{name}, args...)
 }

@@ -275,6 +275,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return tune(ctx) })
 	g.Go(func() error { return d.service.Run(ctx) })
 	if d.probeConn != nil {
 		s := d.dhcpServer()

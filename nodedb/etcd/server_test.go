@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,9 @@ type member struct {
 func start(t testing.TB, n int, args ...string) *cluster {
 	t.Helper()
 	path, err := exec.LookPath("etcd")
+	if err != nil && os.Getenv("MARGAY_TEST_REAL") != "" {
+		t.Fatal("no etcd here, and MARGAY_TEST_REAL is set; make test installs it")
+	}
 	if err != nil {
 		t.Skip("no etcd here; it is in Debian's package etcd-server")
 	}

@@ -126,6 +126,8 @@ func (s *Store) explain(err error) error {
 		return nil
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return nodedb.ErrCompact
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return fmt.Errorf("%s: not written, it is full: etcdctl compact and defrag it, or raise its --quota-backend-bytes, and then etcdctl alarm disarm: %w", s.name, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		if why := probe(s.cfg); why != nil {
 			return fmt.Errorf("%s does not answer: %w (%v)", s.name, err, why)
