@@ -44,6 +44,7 @@ race:
 bench:
 	.ci/packages bench
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	go test -tags bench -run TestBenchTable -count=1 -v ./nodedb
 
 # Alone on the machine, and as root: server and load have a core each.
 bench-net:
