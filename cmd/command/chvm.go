@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/pflag"
 
@@ -33,6 +34,7 @@ var chvmCmd = &Command{
 		f.StringArray("sched", nil, "claim on the host: reservation, limit, shares, memreservation, memlimit, memshares, latency=value")
 		f.String("hotadd", "", "on or off: whether memory and processors can be added while it runs")
 		f.String("serial", "", "on or off: a serial port that is logged and that rcons opens; the guest is off for it")
+		seedFlags(f)
 		f.Bool("dry-run", false, "say what would be done")
 	},
 	Run: chvm,
@@ -58,7 +60,18 @@ func chvm(ctx context.Context, s *Session, args []string) error {
 	if req.Optical == "" {
 		req.Optical = s.String("cdrom")
 	}
+	seeds, err := s.seeder()
+	if err != nil {
+		return err
+	}
+	if seeds != nil && (req.Optical != "" || req.Eject) {
+		return Usagef("--seed wants the CD drive; leave --optical and --eject out")
+	}
 	emit, flush := s.emit(ctx)
-	s.Guests.Change(ctx, snap, nodes, req, s.Bool("dry-run"), emit)
-	return flush()
+	made := newSuccess(emit)
+	s.Guests.Change(ctx, snap, nodes, req, s.Bool("dry-run"), made.emit)
+	if seeds != nil && !s.Bool("dry-run") {
+		err = s.seedAll(ctx, made.of(nodes), seeds)
+	}
+	return errors.Join(err, flush())
 }

@@ -77,6 +77,32 @@ func (s *Session) emit(ctx context.Context) (emit vm.Emit, flush func() error) {
 	return emit, func() error { return failed }
 }
 
+// A success remembers for which nodes something went wrong.
+type success struct {
+	next   vm.Emit
+	failed map[string]bool
+}
+
+func newSuccess(next vm.Emit) *success { return &success{next, map[string]bool{}} }
+
+func (s *success) emit(r vm.Result) {
+	if r.Err != nil {
+		s.failed[r.Node] = true
+	}
+	s.next(r)
+}
+
+// of are the nodes for which nothing did.
+func (s *success) of(nodes []*nodedb.Node) []*nodedb.Node {
+	var out []*nodedb.Node
+	for _, n := range nodes {
+		if !s.failed[n.Name] {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 func (s *Session) result(r vm.Result) {
 	if r.Warn != "" {
 		s.NodeWarn(r.Node, "%s", r.Warn)

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 
 	"github.com/spf13/pflag"
@@ -27,6 +28,7 @@ it was. Without -s there is one disk of 4G; "-s none" makes none.`,
 		f.String("format", "", "thin, zeroedthick or eagerzeroedthick")
 		f.String("image", "", "image to copy the disks from; -s makes them larger, or adds more")
 		f.Bool("linked", false, "with --image: disks hold only what differs from the image's")
+		seedFlags(f)
 		f.Bool("dry-run", false, "say what would be done")
 	},
 	Run: mkvm,
@@ -63,7 +65,15 @@ func mkvm(ctx context.Context, s *Session, args []string) error {
 			return err
 		}
 	}
+	seeds, err := s.seeder()
+	if err != nil {
+		return err
+	}
 	emit, flush := s.emit(ctx)
-	s.Guests.Make(ctx, s.DB.Snapshot(), nodes, req, emit)
-	return flush()
+	made := newSuccess(emit)
+	s.Guests.Make(ctx, s.DB.Snapshot(), nodes, req, made.emit)
+	if seeds != nil && !req.DryRun {
+		err = s.seedAll(ctx, made.of(nodes), seeds)
+	}
+	return errors.Join(err, flush())
 }
