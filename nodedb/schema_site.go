@@ -87,6 +87,7 @@ var siteKeys = []SiteKey{
 	{"vmimageexport", "", "NFS export under which hosts may have vmimagedir mounted, as nfs://server/path"},
 	{"vmwareanswers", "", "answers to guests' questions, as msg.id=answer;msg.id2=answer"},
 	{"vmwaredatastoreautomount", "", "n or dis...: datastores are not mounted by themselves"},
+	{"vmwaredatastores", "", "exports that hosts have under names of datastores, as work=nfs://server/work/$host,masters=nfs://server/masters"},
 	{"vmwarefixednetworks", "", "1: mkvm and chvm make no networks, they must be there"},
 	{"vmwarereconfigonpower", "", "n or dis...: rpower does not fit a guest to its definition"},
 	{"vsftp", "n", "whether an FTP server is set up"},

@@ -315,7 +315,13 @@ func (p *planner) other(req ChangeRequest) error {
 			return Errorf(ErrInvalid, "Invalid format for other parameter specification")
 		}
 		k, v, _ := strings.Cut(item, "=")
+		if err := CheckSetting(k); err != nil {
+			return err
+		}
 		p.c.Extra = append(p.c.Extra, Setting{strings.TrimSpace(k), strings.TrimSpace(v)})
+	}
+	if err := twice(p.c.Extra); err != nil {
+		return err
 	}
 	sched, err := ParseScheduler(req.Scheduler)
 	if err != nil {

@@ -287,10 +287,13 @@ func (g *Guest) typed(s *Spec) error {
 		s.Version = "vmx-" + fmt.Sprintf("%02s", strings.TrimPrefix(v, "vmx-"))
 		s.Set("virtualHW.version", "")
 	}
-	for _, key := range []string{"displayName", "memsize", "numvcpus", "guestOS"} {
-		if v, ok := s.Setting(key); ok {
-			return Errorf(ErrInvalid, "vmothersetting has %s=%s, which the table has a column for; use that", key, v)
+	for _, e := range s.Extra {
+		if err := CheckSetting(e.Key); err != nil {
+			return Errorf(ErrInvalid, "vmothersetting: %v", err)
 		}
+	}
+	if err := twice(s.Extra); err != nil {
+		return Errorf(ErrInvalid, "vmothersetting: %v", err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ type site struct {
 	node      string // the table's name, "" in cluster mode
 	host      *Host
 	automount bool
+	named     DatastoreMap
 	fixedNets bool // only networks that are there
 }
 
@@ -40,7 +41,11 @@ func (mk *maker) site(ctx context.Context, g *Guest) (*site, error) {
 	if mk.hv.About().Kind == ESX {
 		h.Name = g.Host // a host's own idea of its name is often "localhost"
 	}
-	st := &site{m: mk.m, hv: mk.hv, node: g.Host, host: h,
+	named, err := ParseDatastoreMap(mk.snap.Site("vmwaredatastores"))
+	if err != nil {
+		return nil, err
+	}
+	st := &site{m: mk.m, named: named, hv: mk.hv, node: g.Host, host: h,
 		automount: !off(mk.snap.Site("vmwaredatastoreautomount")),
 		fixedNets: truth(mk.snap.Site("vmwarefixednetworks"))}
 	mk.hosts[g.Host+"@"+g.Cluster] = st
@@ -167,8 +172,9 @@ func (st *site) plan(g *Guest) ([]string, ready, error) {
 // mounted is the name of the datastore that a location means, "" if the host
 // does not have it.
 func (st *site) mounted(l Location) string {
+	l = st.named.On(st.node, l)
 	for _, d := range st.host.Datastores {
-		if l.Matches(d, st.m.resolve) {
+		if l.Matches(d, st.m.resolve) && (l.label == "" || l.label == d.Name) {
 			return d.Name
 		}
 	}
@@ -178,6 +184,13 @@ func (st *site) mounted(l Location) string {
 // mountable says why a location that is not there cannot be mounted. A VMFS
 // is never made by the way: that would format a disk.
 func (st *site) mountable(l Location) error {
+	if l = st.named.On(st.node, l); l.label != "" {
+		for _, d := range st.host.Datastores {
+			if l.Matches(d, st.m.resolve) {
+				return Errorf(ErrExists, "%s has %s mounted as %s already, and not as %s as site.vmwaredatastores has it; unmount it there", st.host.Name, l, d.Name, l.label)
+			}
+		}
+	}
 	if l.Scheme == VMFS {
 		return Errorf(ErrNotFound, "%s has no datastore %q; mount it, or make it with formatdisk %s --id DISK --name %s", st.host.Name, l.Name, st.node, l.Name)
 	}
@@ -204,6 +217,7 @@ func (st *site) datastore(ctx context.Context, l Location) (string, error) {
 	if err := st.mountable(l); err != nil {
 		return "", err
 	}
+	l = st.named.On(st.node, l)
 	name, err := st.hv.Mount(ctx, st.host.Name, l, l.Label())
 	if err != nil {
 		return "", fmt.Errorf("mounting %s: %w", l, err)

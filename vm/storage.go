@@ -23,6 +23,8 @@ type Location struct {
 	Export string // NFS: path, with its leading slash
 	Name   string // VMFS: the datastore
 	Bus    Bus    // after "="; empty: the guest's own default
+
+	label string // NFS: what its datastore is to be called; empty: as Label makes it
 }
 
 // String is the location as it is written, without its model.
@@ -110,6 +112,9 @@ func (l Location) Label() string {
 	if l.Scheme == VMFS {
 		return l.Name
 	}
+	if l.label != "" {
+		return l.label
+	}
 	s := "nfs_" + strings.ReplaceAll(l.Server+l.Export, "/", "_")
 	for _, shorter := range []func(string) string{
 		func(s string) string { return strings.TrimPrefix(s, "nfs_") },
@@ -123,6 +128,44 @@ func (l Location) Label() string {
 		s = shorter(s)
 	}
 	return s
+}
+
+// A DatastoreMap says for names of datastores which export each host has under
+// them: the same name everywhere, perhaps another folder on each host.
+type DatastoreMap map[string]string
+
+// ParseDatastoreMap reads site.vmwaredatastores,
+// "work=nfs://server/work/$host,masters=nfs://server/masters"; $host stands for
+// the host's name.
+func ParseDatastoreMap(s string) (DatastoreMap, error) {
+	m := DatastoreMap{}
+	for _, f := range strings.Split(s, ",") {
+		if f = strings.TrimSpace(f); f == "" {
+			continue
+		}
+		name, to, ok := strings.Cut(f, "=")
+		l, err := ParseLocation(to)
+		if !ok || name == "" || len(name) > maxLabel || strings.ContainsAny(name, "/[]") || err != nil || l.Scheme != NFS {
+			return nil, Errorf(ErrInvalid, "site.vmwaredatastores %q: write name=nfs://server/path, $host for the host's name", f)
+		}
+		m[name] = to
+	}
+	return m, nil
+}
+
+// On is what a location means on a host.
+func (m DatastoreMap) On(host string, l Location) Location {
+	to, ok := m[l.Name]
+	if l.Scheme != VMFS || !ok {
+		return l
+	}
+	short, _, _ := strings.Cut(host, ".")
+	on, err := ParseLocation(strings.ReplaceAll(to, "$host", short))
+	if err != nil {
+		return l
+	}
+	on.Bus, on.label = l.Bus, l.Name
+	return on
 }
 
 // A Resolver finds the addresses of a name.

@@ -28,6 +28,7 @@ it was. Without -s there is one disk of 4G; "-s none" makes none.`,
 		f.String("format", "", "thin, zeroedthick or eagerzeroedthick")
 		f.String("image", "", "image to copy the disks from; -s makes them larger, or adds more")
 		f.Bool("linked", false, "with --image: disks hold only what differs from the image's")
+		f.String("profile", "", "row of the table vmprofile whose values stand in for what the node and the command line leave open")
 		seedFlags(f)
 		f.Bool("dry-run", false, "say what would be done")
 	},
@@ -44,17 +45,24 @@ func mkvm(ctx context.Context, s *Session, args []string) error {
 	if len(rest) > 0 {
 		return Usagef("Invalid arguments:  %s", rest[0])
 	}
-	req := vm.MakeRequest{Sizes: s.String("size"), Memory: s.String("mem"), CPUs: s.String("cpus"), Format: s.String("format"), DryRun: s.Bool("dry-run")}
-	if name := s.String("image"); name != "" {
-		if req.From, err = s.repository(); err != nil {
-			return err
-		}
-		if req.Image, err = req.From.Image(name); err != nil {
-			return err
-		}
+	prof, err := s.profile(s.DB.Snapshot())
+	if err != nil {
+		return err
 	}
-	if req.Linked = s.Bool("linked"); req.Linked && req.Image == nil {
-		return Usagef("--linked wants --image")
+	req, err := mkvmRequest(s, prof)
+	if err != nil {
+		return err
+	}
+	seeds, err := s.seeder()
+	if err != nil {
+		return err
+	}
+	snap, err := s.adopt(ctx, nodes, prof, req.DryRun)
+	if err != nil {
+		return err
+	}
+	if nodes, err = s.again(snap, nodes); err != nil {
+		return err
 	}
 	if !req.DryRun {
 		nodes, err = s.allocate(ctx, nodes, func(n *nodedb.Node) (int, error) {
@@ -64,16 +72,34 @@ func mkvm(ctx context.Context, s *Session, args []string) error {
 		if err != nil {
 			return err
 		}
-	}
-	seeds, err := s.seeder()
-	if err != nil {
-		return err
+		snap = s.DB.Snapshot()
 	}
 	emit, flush := s.emit(ctx)
 	made := newSuccess(emit)
-	s.Guests.Make(ctx, s.DB.Snapshot(), nodes, req, made.emit)
+	s.Guests.Make(ctx, snap, nodes, req, made.emit)
 	if seeds != nil && !req.DryRun {
 		err = s.seedAll(ctx, made.of(nodes), seeds)
 	}
 	return errors.Join(err, flush())
+}
+
+// mkvmRequest is what was typed, and what a profile says where nothing was.
+func mkvmRequest(s *Session, prof map[string]string) (req vm.MakeRequest, err error) {
+	req = vm.MakeRequest{Sizes: s.String("size"), Memory: s.String("mem"), CPUs: s.String("cpus"), Format: s.String("format"), DryRun: s.Bool("dry-run"), Linked: s.Bool("linked")}
+	fill(&req.Sizes, prof["disks"])
+	fill(&req.Format, prof["format"])
+	image := s.String("image")
+	fill(&image, prof["image"])
+	if image != "" {
+		if req.From, err = s.repository(); err != nil {
+			return req, err
+		}
+		if req.Image, err = req.From.Image(image); err != nil {
+			return req, err
+		}
+	}
+	if req.Linked && req.Image == nil {
+		return req, Usagef("--linked wants --image")
+	}
+	return req, nil
 }
