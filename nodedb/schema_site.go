@@ -85,6 +85,7 @@ var siteKeys = []SiteKey{
 	{"vcenterautojoin", "", "n or dis...: hosts do not join their vCenter by themselves"},
 	{"vmimagedir", "", "directory of the images that guests are made of; <installdir>/images if empty"},
 	{"vmimageexport", "", "NFS export under which hosts may have vmimagedir mounted, as nfs://server/path"},
+	{"vmimagemode", "", "dedicated: images on hosts' datastores make room for others, if no guest uses them; if empty, they are shared and stay"},
 	{"vmwareanswers", "", "answers to guests' questions, as msg.id=answer;msg.id2=answer"},
 	{"vmwaredatastoreautomount", "", "n or dis...: datastores are not mounted by themselves"},
 	{"vmwaredatastores", "", "exports that hosts have under names of datastores, as work=nfs://server/work/$host,masters=nfs://server/masters"},

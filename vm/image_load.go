@@ -56,6 +56,7 @@ func (m *Manager) LoadImage(ctx context.Context, snap *nodedb.Snapshot, host str
 	if err != nil {
 		return Loaded{}, err
 	}
+	req.MakeRoom = req.MakeRoom || strings.EqualFold(snap.Site("vmimagemode"), "dedicated")
 	l := &loader{m: m, f: f, req: req, at: Where{Host: f.host.Name, Path: e.Path}, report: report}
 	return l.load(ctx)
 }

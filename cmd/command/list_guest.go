@@ -4,7 +4,7 @@ package command
 func guestCommands() []*Command {
 	return []*Command{
 		mkvmCmd, chvmCmd, lsvmCmd, rmvmCmd, clonevmCmd, rmigrateCmd,
-		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd, datastoreCmd, ovfCmd, imageCmd,
+		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd, datastoreCmd, ovfCmd, imageCmd, domxmlCmd,
 		rscanCmd, wvidCmd, screenshotCmd, createvclusterCmd, lsvclusterCmd, rmvclusterCmd,
 	}
 }

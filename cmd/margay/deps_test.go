@@ -50,7 +50,7 @@ var imports = map[string]string{
 	"vm/vspc":                 "",
 	"vm/ovf":                  "vm",
 	"vm/vmtest":               "nodedb vm vm/vmdk",
-	"cmd/command":             "nodedb netboot netboot/rom provision provision/api provision/bmc provision/ping provision/ssh vm vm/ovf vm/seed vm/vmdk",
+	"cmd/command":             "nodedb netboot netboot/rom provision provision/api provision/bmc provision/ping provision/ssh vm vm/domxml vm/ovf vm/seed vm/vmdk vm/vmx",
 	"cmd/margay":              "*",
 	"cmd/margay-demo":         "*",
 	"cmd/margay/e2e":          "*",
