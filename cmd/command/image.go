@@ -199,7 +199,9 @@ func imageShow(s *Session, r *vm.Repository, i *vm.Image) {
 		label("disk", fmt.Sprintf("%s, %s, %d bytes", d.Name, d.Format, d.Bytes))
 		for _, f := range d.Files {
 			label("file", fmt.Sprintf("%s, %d bytes, sha256 %s, md5 %s", r.Path(i, f.Name), f.Size, f.SHA256, f.MD5))
-			label("path", "/install/images/"+i.Name+"/"+f.Name)
+			if s.DB.Snapshot().Site("vmimagedir") == "" { // then it is below what HTTP serves
+				label("path", "/install/images/"+i.Name+"/"+f.Name)
+			}
 		}
 	}
 }
