@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -67,6 +68,7 @@ func TestSignedLoaders(t *testing.T) {
 					t.Errorf("no %q in\n%s", want, menu)
 				}
 			}
+			checkMenu(t, menu)
 			if strings.Contains(menu, "${netX") {
 				t.Errorf("iPXE's words in GRUB's menu:\n%s", menu)
 			}
@@ -81,6 +83,21 @@ func TestSignedLoaders(t *testing.T) {
 				t.Error("another machine gets the menu")
 			}
 		})
+	}
+}
+
+// checkMenu has GRUB's own reader read a menu.
+func checkMenu(t *testing.T, menu string) {
+	t.Helper()
+	tool, err := exec.LookPath("grub-script-check")
+	if err != nil {
+		t.Logf("not read by GRUB: %v", err)
+		return
+	}
+	cmd := exec.Command(tool)
+	cmd.Stdin = strings.NewReader(menu)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("GRUB: %v: %s\n%s", err, out, menu)
 	}
 }
 
