@@ -80,3 +80,29 @@ func (st *stage) clones(ctx context.Context) error {
 		[]string{"lsvm", "esxihost"},
 	)
 }
+
+// moves puts the host and a second one behind a vCenter, which is played, and
+// moves a guest that runs.
+func (st *stage) moves(ctx context.Context) error {
+	st.chapter("a vCenter, and a guest that moves while it runs")
+	world, err := vmtest.Start(vmtest.Options{VCenter: true, User: "Administrator", Password: "Demo-only-1", Version: "8.0.2",
+		Hosts: []string{"esxihost", "esxihost2"}, Datastores: []string{"datastore1", "fast"}})
+	if err != nil {
+		return err
+	}
+	st.closers = append(st.closers, world.Close)
+	return st.runAll(ctx,
+		[]string{"chtab", "key=vcenter", "passwd.username=Administrator", "passwd.password=Demo-only-1"},
+		[]string{"mkdef", "esxihost2", "groups=esxi,all", "os=esxi8.0.2"},
+		[]string{"chdef", "esxihost,esxihost2", "hostmanager=" + world.URI()},
+		[]string{"mkdef", "vm4", "groups=vmware,vm,all", "mgt=esx", "vmhost=esxihost", "arch=x86_64", "os=rhels9.4", "vmstorage=vmfs://datastore1", "vmnics=vlan77"},
+		[]string{"mkvm", "vm4", "-s", "8G"},
+		[]string{"rpower", "vm4", "on"},
+		[]string{"rmigrate", "vm4", "esxihost2", "--dry-run"},
+		[]string{"rmigrate", "vm4", "esxihost2"},
+		[]string{"rmigrate", "vm4", "-s", "vmfs://fast"},
+		[]string{"lsvm", "-l", "esxihost2"},
+		[]string{"rscan", "esxihost2"},
+		[]string{"rmvm", "vm4", "-f", "-p"},
+	)
+}

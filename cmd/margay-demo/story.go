@@ -36,7 +36,7 @@ func (st *stage) story(ctx context.Context) error {
 	}
 	for _, chapter := range []func(context.Context) error{
 		func(ctx context.Context) error { return st.define(ctx, iso) },
-		st.checks, st.probes, st.install, st.after, st.adopt, st.guest, st.clones,
+		st.checks, st.probes, st.install, st.after, st.adopt, st.guest, st.clones, st.moves,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
