@@ -41,7 +41,7 @@ func playMachine(ctx context.Context, file string) error {
 		return err
 	}
 	if p.Wait {
-		if err := waitForWire(ctx); err != nil {
+		if err := waitForWire(ctx, m.MAC); err != nil {
 			return err
 		}
 	}
@@ -97,10 +97,14 @@ func configure(l rom.Lease) error {
 	return netlink.AddrReplace(link, &netlink.Addr{IPNet: &net.IPNet{IP: l.Addr.Addr().AsSlice(), Mask: net.CIDRMask(l.Addr.Bits(), 32)}})
 }
 
-// waitForWire waits until the teller has moved the wire's end here.
-func waitForWire(ctx context.Context) error {
+// waitForWire waits until the teller has moved the wire's end here, and gives
+// it the machine's address: kickstarts go to who has that alone.
+func waitForWire(ctx context.Context, mac net.HardwareAddr) error {
 	for {
 		if link, err := netlink.LinkByName(machineIf); err == nil {
+			if err := netlink.LinkSetHardwareAddr(link, mac); err != nil {
+				return err
+			}
 			return netlink.LinkSetUp(link)
 		}
 		select {
