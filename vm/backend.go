@@ -23,7 +23,7 @@ type About struct {
 // A Query asks for guests.
 type Query struct {
 	Names  []string // exact; nil: all
-	Brief  bool     // name, state, host and UUID only
+	Brief  bool     // name, state and host only
 	Detail bool     // with Spec and Snapshots
 }
 

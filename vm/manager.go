@@ -253,8 +253,14 @@ func look(ctx context.Context, hv Hypervisor, guests []*Guest, q Query, emit Emi
 		return nil, nil
 	}
 	byName := map[string][]VM{}
+	twice := false
 	for _, v := range vms {
 		byName[v.Name] = append(byName[v.Name], v)
+		twice = twice || len(byName[v.Name]) > 1
+	}
+	if twice && q.Brief { // a brief look has no UUIDs to tell them apart by
+		q.Brief = false
+		return look(ctx, hv, guests, q, emit)
 	}
 	found = map[string]VM{}
 	for _, g := range guests {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -284,6 +285,60 @@ func (x *vmObject) MigrateVMTask(ctx *simulator.Context, req *types.MigrateVM_Ta
 		return nil, f
 	}).Run(ctx)
 	return body
+}
+
+// RelocateVMTask moves the guest's files, and what it says of them: vcsim moves
+// neither.
+func (x *vmObject) RelocateVMTask(ctx *simulator.Context, req *types.RelocateVM_Task) soap.HasFault {
+	body := &methods.RelocateVM_TaskBody{Res: &types.RelocateVM_TaskResponse{}}
+	if ctx.Map.IsESX() {
+		body.Res, body.Fault_ = nil, simulator.Fault("", &types.NotSupported{})
+		return body
+	}
+	body.Res.Returnval = simulator.CreateTask(x.VirtualMachine, "relocateVm", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		r := x.VirtualMachine.RelocateVMTask(ctx, req).(*methods.RelocateVM_TaskBody)
+		_, f := inner(ctx, r.Res.Returnval)
+		if f == nil && req.Spec.Datastore != nil {
+			x.moveFiles(ctx, ctx.Map.Get(*req.Spec.Datastore).(*simulator.Datastore).Name)
+		}
+		return nil, f
+	}).Run(ctx)
+	return body
+}
+
+func (x *vmObject) moveFiles(ctx *simulator.Context, to string) {
+	moved := func(path string) string {
+		_, file := splitPath(path)
+		return "[" + to + "] " + file
+	}
+	devices := slices.Clone(x.Config.Hardware.Device)
+	for _, d := range devices {
+		disk, ok := d.(*types.VirtualDisk)
+		if !ok {
+			continue
+		}
+		if b, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+			from := b.FileName
+			b.FileName = moved(from)
+			x.w.moveFile(from, b.FileName)
+			x.w.moveFile(flat(from), flat(b.FileName))
+		}
+	}
+	home := x.Config.Files.VmPathName
+	x.w.moveFile(home, moved(home))
+	ctx.Update(x.VirtualMachine, []types.PropertyChange{
+		{Name: "config.hardware.device", Val: devices}, {Name: "config.files.vmPathName", Val: moved(home)}, {Name: "summary.config.vmPathName", Val: moved(home)},
+	})
+}
+
+func flat(vmdk string) string { return strings.TrimSuffix(vmdk, ".vmdk") + "-flat.vmdk" }
+
+func (w *World) moveFile(from, to string) {
+	if from == to {
+		return
+	}
+	_ = os.MkdirAll(filepath.Dir(w.File(to)), 0o755)
+	_ = os.Rename(w.File(from), w.File(to))
 }
 
 // fits says what a target lacks that the guest needs.

@@ -17,11 +17,11 @@ import (
 // What is read of guests: as little as the question needs, since a host takes
 // ten times as long over their hardware as over their names.
 func briefProps() []string {
-	return []string{"name", "runtime.powerState", "runtime.host", "summary.config.uuid"}
+	return []string{"name", "runtime.powerState", "runtime.host"}
 }
 
 func summaryProps() []string {
-	return append(briefProps(), "runtime.question", "runtime.connectionState", "summary.config.vmPathName",
+	return append(briefProps(), "summary.config.uuid", "runtime.question", "runtime.connectionState", "summary.config.vmPathName",
 		"summary.config.guestId", "summary.config.numCpu", "summary.config.memorySizeMB", "summary.config.template",
 		"guest.ipAddress", "guest.toolsRunningStatus")
 }
@@ -92,9 +92,11 @@ func (c *Conn) scan(ctx context.Context, props []string) ([]mo.VirtualMachine, m
 	for _, o := range objects {
 		switch o.Obj.Type {
 		case "VirtualMachine":
-			var v mo.VirtualMachine
-			if err := mo.LoadObjectContent([]types.ObjectContent{o}, &v); err != nil {
-				return nil, nil, err
+			v, ok := brief(o)
+			if !ok {
+				if err := mo.LoadObjectContent([]types.ObjectContent{o}, &v); err != nil {
+					return nil, nil, err
+				}
 			}
 			vms = append(vms, v)
 		case "HostSystem":
@@ -102,6 +104,32 @@ func (c *Conn) scan(ctx context.Context, props []string) ([]mo.VirtualMachine, m
 		}
 	}
 	return vms, hosts, nil
+}
+
+// brief reads a guest of which no more was asked than briefProps, without the
+// general way's reflection: of thousands of guests that is half the work.
+func brief(o types.ObjectContent) (mo.VirtualMachine, bool) {
+	v := mo.VirtualMachine{}
+	v.Self = o.Obj
+	for _, p := range o.PropSet {
+		switch val := p.Val.(type) {
+		case string:
+			if p.Name != "name" {
+				return mo.VirtualMachine{}, false
+			}
+			v.Name = val
+		case types.VirtualMachinePowerState:
+			v.Runtime.PowerState = val
+		case types.ManagedObjectReference:
+			if p.Name != "runtime.host" {
+				return mo.VirtualMachine{}, false
+			}
+			v.Runtime.Host = &val
+		default:
+			return mo.VirtualMachine{}, false
+		}
+	}
+	return v, true
 }
 
 func stringProp(o types.ObjectContent, name string) string {

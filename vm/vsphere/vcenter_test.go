@@ -75,6 +75,9 @@ func TestStorageMigration(t *testing.T) {
 	if n := c.Nodes(t, "vm1")[0]; n.VMStorage != "vmfs://fast" {
 		t.Errorf("the table has it on %s", n.VMStorage)
 	}
+	contains(t, "rinv", c.Inventory(t, false, "vm1"), "Hard disk 1 (d200:0): 1024 MB @ [fast] vm1/vm1.vmdk")
+	want(t, "rpower on", c.Power(t, vm.WordOn, false, "vm1"), "vm1: on")
+	want(t, "rpower off", c.Power(t, vm.WordOff, false, "vm1"), "vm1: off")
 	contains(t, "rmigrate -s to nowhere", migrate(t, c, vm.MigrateRequest{Storage: "vmfs://nosuch"}, "vm1"), "Unable to find/mount target datastore vmfs://nosuch")
 	contains(t, "rmigrate -s -f", migrate(t, c, vm.MigrateRequest{Storage: "vmfs://fast", Force: true}, "vm1"), "Storage migration impossible with dead hypervisor")
 }
