@@ -47,7 +47,7 @@ func (c *Conn) tasks() int {
 	if c.about.Kind == vm.VPX {
 		return 32
 	}
-	return 8
+	return 16
 }
 
 // work runs jobs, at most limit at a time, and returns when each is done. A
