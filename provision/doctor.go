@@ -2,8 +2,10 @@ package provision
 
 import (
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,10 +37,11 @@ func (s *Service) Doctor(served []Interface) []Check {
 	snap := s.DB.Snapshot()
 	out := s.checkInterfaces(snap, served)
 	out = append(out, checkCapabilities()...)
-	out = append(out, checkFirewall(), checkClock())
+	out = append(out, checkClock())
 	out = append(out, s.checkDisk(snap)...)
 	out = append(out, s.checkMedia(snap)...)
 	out = append(out, checkNames(snap)...)
+	out = append(out, s.checkStalls(snap)...)
 	return append(out, s.checkNodes(snap)...)
 }
 
@@ -49,11 +52,37 @@ func (s *Service) checkInterfaces(snap *nodedb.Snapshot, served []Interface) []C
 		if len(i.Prefixes) == 0 {
 			out = append(out, bad("interface "+i.Name, "give it an address", "it has no IPv4 address"))
 		}
+		if why := linkDown(i.Name); why != "" {
+			out = append(out, bad("interface "+i.Name, "plug it in, or ip link set "+i.Name+" up", "%s", why))
+			continue
+		}
 		for _, p := range i.Prefixes {
 			out = append(out, checkPrefix(snap, i, p))
 		}
 	}
 	return out
+}
+
+// linkDown says why nothing passes an interface; "" if something may. The kernel
+// tells of those that have no such state, as loopback, that it is unknown.
+func linkDown(name string) string {
+	dir := filepath.Join("/sys/class/net", name)
+	state, err := os.ReadFile(filepath.Join(dir, "operstate"))
+	if err != nil {
+		return ""
+	}
+	switch strings.TrimSpace(string(state)) {
+	case "down":
+		if carrier, err := os.ReadFile(filepath.Join(dir, "carrier")); err == nil && strings.TrimSpace(string(carrier)) == "0" {
+			return "it is up, and no cable is in it"
+		}
+		return "it is down"
+	case "lowerlayerdown":
+		return "the interface below it is down"
+	case "notpresent":
+		return "it is not there"
+	}
+	return ""
 }
 
 func checkPrefix(snap *nodedb.Snapshot, i Interface, p netip.Prefix) Check {
@@ -97,17 +126,6 @@ func checkCapabilities() []Check {
 	return out
 }
 
-// checkFirewall says whether iptables' tables are in use; what they let
-// through only their own tools know.
-func checkFirewall() Check {
-	for _, f := range []string{"/proc/net/ip_tables_names", "/proc/net/nf_tables_names"} {
-		if text, err := os.ReadFile(f); err == nil && strings.Contains(string(text), "filter") {
-			return Check{Name: "firewall", OK: true, Text: "packet filtering is on: let in 67, 69 and 53 (udp), 53 and 80 (tcp), and TFTP's answers"}
-		}
-	}
-	return good("firewall", "none of iptables' filters is loaded")
-}
-
 // checkClock asks the kernel whether its clock is kept in step (adjtimex(2)).
 func checkClock() Check {
 	var t unix.Timex
@@ -130,6 +148,10 @@ func (s *Service) checkDisk(snap *nodedb.Snapshot) []Check {
 		}
 		free := int64(st.Bavail) * st.Bsize
 		name := "disk space for " + d.name
+		if unix.Access(d.dir, unix.W_OK) != nil {
+			out = append(out, bad(name, "let the daemon's user write there, or mount it read-write", "%s cannot be written", d.dir))
+			continue
+		}
 		if free < lowSpace {
 			out = append(out, bad(name, "make room, or margay media remove what no node uses", "%.1f GB left in %s", float64(free)/1e9, d.dir))
 			continue
@@ -139,8 +161,8 @@ func (s *Service) checkDisk(snap *nodedb.Snapshot) []Check {
 	return out
 }
 
-// checkMedia looks whether the trees are there; margay media verify compares
-// their files.
+// checkMedia looks whether the trees are whole: each file there, and as long as
+// it was on the medium. margay media verify compares what is in them.
 func (s *Service) checkMedia(snap *nodedb.Snapshot) []Check {
 	var out []Check
 	for _, m := range Library(snap) {
@@ -153,9 +175,31 @@ func (s *Service) checkMedia(snap *nodedb.Snapshot) []Check {
 			out = append(out, bad(name, "run copycds again", "%v", err))
 			continue
 		}
+		if wrong := lengths(tree); !m.InPlace && len(wrong) > 0 {
+			out = append(out, bad(name, "run copycds again; margay media verify "+m.OS+"/"+m.Arch+" names them all", "%s: not as on the medium", summary(wrong)))
+			continue
+		}
 		out = append(out, good(name, "%s", m.Title))
 	}
 	return out
+}
+
+// lengths are the files of an install tree that are not there, or of another
+// length than in the list that copycds wrote.
+func lengths(tree fs.FS) []string {
+	text, err := fs.ReadFile(tree, manifest)
+	if err != nil {
+		return nil // of an older copycds
+	}
+	want, _ := parseManifest(string(text))
+	var wrong []string
+	for name, w := range want {
+		if fi, err := fs.Stat(tree, name); err != nil || fi.Size() != w.size {
+			wrong = append(wrong, name)
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
 }
 
 // checkNames looks whether each node's name and address agree, both ways.

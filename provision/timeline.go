@@ -148,9 +148,13 @@ func (t *Timeline) stall(now time.Time) string {
 		text = fmt.Sprintf("%s at %s, %s", text, t.Load, t.Load.Current)
 	}
 	if t.started() {
-		return text + "; all is loaded, and the system that was started does not report: look at its screen"
+		return text + "; all is loaded, and the system that was started does not report: look at its screen. A hang after \"Shutting down firmware services\", or MBI-0x00010018, is firmware or hardware that the release does not know"
 	}
-	if hint := stallHint[last.Name]; hint != "" {
+	hint := stallHint[last.Name]
+	if last.Name == StepModules && t.Load != nil {
+		hint = t.Load.loadHint()
+	}
+	if hint != "" {
 		text += "; " + hint
 	}
 	return text

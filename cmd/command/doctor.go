@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,19 +10,24 @@ import (
 	"github.com/spf13/pflag"
 
 	"margay/provision"
+	"margay/provision/api"
 )
 
 var doctorCmd = &Command{
 	Name:  "doctor",
-	Usage: "[--quick]",
+	Usage: "[--quick] [--screen text]",
 	Short: "look at everything that machines need to boot, with the way out for each fault",
-	Long: `Look at everything that machines need to boot: interfaces and networks, ports,
-capabilities, firewall, other DHCP servers, names both ways, clock, disk space,
-media, and every node that is set to boot from the network. Each fault comes
-with its way out; exit status 1 if there is one.`,
+	Long: `Look at everything that machines need to boot: interfaces and networks, ports and
+who else holds them, capabilities, the packet filter's rules, other DHCP servers,
+names both ways, clock, MTU, disk space, media, the certificate of HTTPS, the
+exports on which guests' disks are to be, and every node that is set to boot from
+the network or that stopped on its way. Each fault comes with its way out; exit
+status 1 if there is one. With --json each check is an object: its level ok or
+FAIL, its label, and a text.`,
 	Group: GroupMargay,
 	Flags: func(f *pflag.FlagSet) {
-		f.Bool("quick", false, "do not look for other DHCP servers, which takes four seconds")
+		f.String("screen", "", "explain what a machine's screen says, in place of all else")
+		f.Bool("quick", false, "ask nobody on the network: neither for other DHCP servers, which takes four seconds, nor NFS servers")
 	},
 	Complete: func(*Session, []string, string) []string { return nil },
 	Run:      doctor,
@@ -31,27 +37,25 @@ func doctor(ctx context.Context, s *Session, args []string) error {
 	if len(args) > 0 {
 		return Usagef("%q is not wanted", args[0])
 	}
+	if screen := s.String("screen"); screen != "" {
+		return explain(s, screen)
+	}
 	checks := s.Service.Doctor(s.Served)
 	checks = append(checks, portChecks(s)...)
+	checks = append(checks, firewallCheck(ctx, s))
 	checks = append(checks, certificateChecks(s)...)
-	if !s.Bool("quick") && s.Foreign != nil {
-		checks = append(checks, foreignChecks(ctx, s)...)
+	if !s.Bool("quick") {
+		checks = append(checks, exportChecks(ctx, s.DB.Snapshot())...)
+		if s.Foreign != nil {
+			checks = append(checks, foreignChecks(ctx, s)...)
+		}
 	}
 	faults := 0
 	for _, c := range checks {
-		mark := "ok  "
 		if !c.OK {
-			mark = "FAIL"
 			faults++
 		}
-		if s.Req.TTY {
-			mark = colour(c.OK, mark)
-		}
-		line := fmt.Sprintf("%s %s: %s", mark, c.Name, c.Text)
-		if !c.OK && c.Way != "" {
-			line += "; " + c.Way
-		}
-		s.Line("%s", line)
+		s.check(c)
 	}
 	if faults > 0 {
 		return fmt.Errorf("%d of %d checks failed", faults, len(checks))
@@ -59,27 +63,44 @@ func doctor(ctx context.Context, s *Session, args []string) error {
 	return nil
 }
 
+// explain says what a message on a machine's screen means.
+func explain(s *Session, screen string) error {
+	known := provision.Explain(screen)
+	if len(known) == 0 {
+		return errors.New("not a message that is known; margay watch NODE --once says how far the machine came")
+	}
+	for _, k := range known {
+		s.Line("%s: %s; %s", k.Screen, k.Means, k.Way)
+	}
+	return nil
+}
+
+// check prints one check: as a line, green or red on a terminal; in JSON its
+// parts are the frame's, level, label and text.
+func (s *Session) check(c provision.Check) {
+	mark, text := "ok", c.Text
+	if !c.OK {
+		mark = "FAIL"
+		if c.Way != "" {
+			text += "; " + c.Way
+		}
+	}
+	if s.Req.JSON {
+		s.Conn.Send(api.Frame{Kind: api.FrameOut, Level: mark, Label: c.Name, Text: text})
+		return
+	}
+	mark = fmt.Sprintf("%-4s", mark)
+	if s.Req.TTY {
+		mark = colour(c.OK, mark)
+	}
+	s.Line("%s %s: %s", mark, c.Name, text)
+}
+
 func colour(ok bool, text string) string {
 	if ok {
 		return "\x1b[32m" + text + "\x1b[0m"
 	}
 	return "\x1b[31m" + text + "\x1b[0m"
-}
-
-func portChecks(s *Session) []provision.Check {
-	var out []provision.Check
-	for _, p := range []struct {
-		name string
-		port int
-		flag string
-	}{{"DHCP", int(s.Ports.DHCP.Port()), "--dhcp"}, {"TFTP", s.Ports.TFTP, "--tftp"}, {"HTTP", s.Ports.HTTP, "--http"}} {
-		if p.port == 0 {
-			out = append(out, provision.Check{Name: "service " + p.name, Text: "off in this daemon", Way: "start it without " + p.flag + " off"})
-			continue
-		}
-		out = append(out, provision.Check{Name: "service " + p.name, OK: true, Text: "served"})
-	}
-	return out
 }
 
 // certificateChecks looks at what is shown by HTTPS, where it is served.

@@ -44,6 +44,9 @@ type Deps struct {
 	// how many records that was.
 	Backup func(ctx context.Context, w io.Writer, key bool) (int, error)
 
+	// Holders are the other programs that hold a port; nil: not known.
+	Holders func(network string, port int) []string
+
 	// Authority vouches for the daemon's HTTPS, and Certificate is what it
 	// shows there; both nil where there is none.
 	Authority   *x509.Certificate
@@ -71,6 +74,8 @@ type Ports struct {
 	HTTP  int
 	HTTPS int
 	TFTP  int
+	DNS   int
+	Links bool // DHCP is served on interfaces
 }
 
 // A Session is one command being run: what it acts on, who asked, and where

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,52 +45,73 @@ func parsePort(s string) (netip.AddrPort, error) {
 // portOwner is the program that holds a port, as far as /proc shows it to us:
 // "dnsmasq (pid 612)", or "".
 func portOwner(network string, port uint16) string {
-	for _, file := range []string{network, network + "6"} {
-		if inode := portInode("/proc/net/"+file, port); inode != "" {
-			return inodeOwner(inode)
+	for _, inode := range portInodes(network, port) {
+		if pid, name := inodeOwner(inode); pid > 0 {
+			return fmt.Sprintf("%s (pid %d)", name, pid)
 		}
 	}
 	return ""
 }
 
-// portInode finds the inode of the socket that listens on port in one of
-// /proc/net's tables (proc_pid_net(5)): local_address is the second column,
-// inode the tenth.
-func portInode(table string, port uint16) string {
-	f, err := os.Open(table)
-	if err != nil {
-		return ""
+// portHolders are the programs beside us that hold a port; those that are not
+// ours to see are "another user's program".
+func portHolders(network string, port int) []string {
+	var out []string
+	for _, inode := range portInodes(network, uint16(port)) {
+		pid, name := inodeOwner(inode)
+		who := fmt.Sprintf("%s (pid %d)", name, pid)
+		if pid == 0 {
+			who = "another user's program"
+		}
+		if pid != os.Getpid() && !slices.Contains(out, who) {
+			out = append(out, who)
+		}
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		col := strings.Fields(lines.Text())
-		if len(col) < 10 {
+	return out
+}
+
+// portInodes finds the inodes of the sockets that are bound to a port, of TCP
+// those that listen, in /proc/net's tables (proc_pid_net(5)): local_address is
+// the second column, the inode the tenth.
+func portInodes(network string, port uint16) []string {
+	var out []string
+	for _, table := range []string{network, network + "6"} {
+		f, err := os.Open("/proc/net/" + table)
+		if err != nil {
 			continue
 		}
-		_, hex, ok := strings.Cut(col[1], ":")
-		n, err := strconv.ParseUint(hex, 16, 16)
-		listening := !strings.HasPrefix(filepath.Base(table), "tcp") || col[3] == "0A"
-		if ok && err == nil && uint16(n) == port && listening {
-			return col[9]
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			col := strings.Fields(lines.Text())
+			if len(col) < 10 {
+				continue
+			}
+			_, hex, ok := strings.Cut(col[1], ":")
+			n, err := strconv.ParseUint(hex, 16, 16)
+			listening := network != "tcp" || col[3] == "0A"
+			if ok && err == nil && uint16(n) == port && listening {
+				out = append(out, col[9])
+			}
 		}
+		f.Close()
 	}
-	return ""
+	return out
 }
 
-func inodeOwner(inode string) string {
+// inodeOwner is the process that has a socket open; 0 if we may not see it.
+func inodeOwner(inode string) (pid int, name string) {
 	want := "socket:[" + inode + "]"
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
 		if l, err := os.Readlink(fd); err != nil || l != want {
 			continue
 		}
-		pid := strings.Split(fd, "/")[2]
-		name, err := os.ReadFile("/proc/" + pid + "/comm")
+		text := strings.Split(fd, "/")[2]
+		pid, _ = strconv.Atoi(text)
+		comm, err := os.ReadFile("/proc/" + text + "/comm")
 		if err != nil {
-			return "pid " + pid
+			return pid, "a program"
 		}
-		return strings.TrimSpace(string(name)) + " (pid " + pid + ")"
+		return pid, strings.TrimSpace(string(comm))
 	}
-	return ""
+	return 0, ""
 }

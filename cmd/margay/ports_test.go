@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -32,5 +33,25 @@ func TestPortHeld(t *testing.T) {
 		if err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), addr) {
 			t.Errorf("%s: %v, %s\nwant the port and %q", tt.service, err, out, want)
 		}
+	}
+}
+
+// TestPortHolders: who else holds a port is named, and we ourselves are not.
+func TestPortHolders(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	for network, service := range map[string]string{"udp": "tftp", "tcp": "http"} {
+		want := fmt.Sprintf("(pid %d)", s.cmd.Process.Pid)
+		got := portHolders(network, int(s.port(service).Port()))
+		if len(got) != 1 || !strings.HasSuffix(got[0], want) {
+			t.Errorf("%s: held by %q, want one that ends in %q", service, got, want)
+		}
+	}
+	own, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if got := portHolders("tcp", own.Addr().(*net.TCPAddr).Port); len(got) != 0 {
+		t.Errorf("our own port is held by %q", got)
 	}
 }

@@ -315,7 +315,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 			g.Go(func() error { return d.certs.Run(ctx) })
 		}
 	}
-	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign}
+	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign, Holders: portHolders}
 	if d.authority != nil {
 		deps.Authority, deps.Certificate = d.authority.Certificate(), d.certificate
 	}
@@ -360,9 +360,12 @@ func (d *daemon) pages() http.Handler {
 
 // ports are where the services listen, for commands that play a machine.
 func (d *daemon) ports() command.Ports {
-	p := command.Ports{HTTP: port(d.httpL), HTTPS: port(d.httpsL), TFTP: packetPort(d.tftpConn)}
+	p := command.Ports{HTTP: port(d.httpL), HTTPS: port(d.httpsL), TFTP: packetPort(d.tftpConn), Links: len(d.links) > 0}
 	if d.probeConn != nil {
 		p.DHCP = d.probeConn.Addr()
+	}
+	if d.dnsConn != nil {
+		p.DNS = int(d.dnsConn.Addr().Port())
 	}
 	return p
 }
