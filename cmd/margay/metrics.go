@@ -1,8 +1,11 @@
 package main
 
 import (
+	"strings"
 	"sync"
+	"sync/atomic"
 
+	"margay/netboot"
 	"margay/netboot/dhcp"
 	"margay/netboot/dns"
 	"margay/netboot/httpd"
@@ -18,6 +21,49 @@ type servers struct {
 	tftp *tftp.Server
 	http *httpd.Server
 	dns  *dns.Server
+
+	byTFTP, byHTTP fileCounts
+}
+
+// fileCounts are what became of files that were asked for.
+type fileCounts struct{ sent, failed, refused, bytes atomic.Uint64 }
+
+// counted is an observer that counts what it passes on.
+func (s *servers) counted(next netboot.Observer) netboot.Observer {
+	return observerFunc(func(e netboot.Event) {
+		c := &s.byHTTP
+		if e.Proto == "tftp" {
+			c = &s.byTFTP
+		}
+		switch {
+		case e.Step == netboot.StepRefused:
+			c.refused.Add(1)
+		case e.Step == netboot.StepFile && e.Done:
+			c.bytes.Add(uint64(max(e.Bytes, 0)))
+			if e.Err != nil {
+				c.failed.Add(1)
+			} else {
+				c.sent.Add(1)
+			}
+		}
+		next.Observe(e)
+	})
+}
+
+type observerFunc func(netboot.Event)
+
+func (f observerFunc) Observe(e netboot.Event) { f(e) }
+
+// sampleFiles shows what became of files, and that the certificate of HTTPS is
+// not about to end.
+func (d *daemon) sampleFiles(count counting) {
+	for proto, c := range map[string]*fileCounts{"tftp": &d.servers.byTFTP, "http": &d.servers.byHTTP} {
+		count(proto+"_bytes_total", "Bytes of files sent by "+strings.ToUpper(proto)+".", "", "", c.bytes.Load())
+		help := "Files asked for by " + strings.ToUpper(proto) + ", by what became of them."
+		for result, n := range map[string]*atomic.Uint64{"sent": &c.sent, "failed": &c.failed, "refused": &c.refused} {
+			count(proto+"_files_total", help, "result", result, n.Load())
+		}
+	}
 }
 
 // samples are what /metrics shows of the daemon.
@@ -42,12 +88,18 @@ func (d *daemon) samples() []api.Sample {
 	if s := d.servers.http; s != nil {
 		l := s.Load()
 		gauge("http_connections", "Open HTTP connections.", l.Conns)
+		gauge("http_sending", "Large files that have their turn.", l.Sending)
 		gauge("http_waiting", "Large files that wait for their turn.", l.Waiting)
+		count("http_busy_total", "Machines that were told to ask again later.", "", "", l.Busy)
 	}
 	if s := d.servers.dns; s != nil {
 		sampleDNS(s.Counts(), count)
 	}
 	count("alarms_total", "Requests for a node's secrets or in a node's name that were refused.", "", "", d.service.Alarms())
+	d.sampleFiles(count)
+	if d.certs != nil {
+		gauge("https_certificate_end_seconds", "When the certificate of HTTPS ends, in Unix time.", int(d.certs.Status().Until.Unix()))
+	}
 	snap := d.db.Snapshot()
 	gauge("table_revision", "Revision of the node table.", int(snap.Rev()))
 	for state, n := range provision.Census(snap) {

@@ -287,7 +287,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if d.tftpConn != nil {
-		s := &tftp.Server{Opener: d.service, Observer: d.service, Log: d.log}
+		s := &tftp.Server{Opener: d.service, Observer: d.servers.counted(d.service), Log: d.log}
 		d.servers.tftp = s
 		g.Go(func() error { return s.Serve(ctx, d.tftpConn) })
 	}
@@ -303,7 +303,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	}
 	if d.httpL != nil || d.httpsL != nil {
 		s := &httpd.Server{
-			Opener: d.service, Receiver: d.service, Observer: d.service, Log: d.log,
+			Opener: d.service, Receiver: d.service, Observer: d.servers.counted(d.service), Log: d.log,
 			Sends: 64, Fallback: d.pages(), Prefixes: []string{"boot", "install", "discover", "tftpboot"},
 		}
 		d.servers.http = s

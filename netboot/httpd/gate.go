@@ -111,22 +111,26 @@ func (s *Server) turns() *gate {
 // retry tells a machine to come back.
 func (s *Server) retry(w http.ResponseWriter, m netboot.Machine, f *netboot.File, name string) {
 	s.log().Info("http: busy, told to come back", "node", f.Node, "addr", m.Addr, "file", shown(name))
+	s.mu.Lock()
+	s.busy++
+	s.mu.Unlock()
 	w.Header().Set("Retry-After", retryAfter)
 	say(w, http.StatusServiceUnavailable, "busy; ask again in "+retryAfter+" s")
 }
 
 // A Load is what a server is busy with.
 type Load struct {
-	Conns   int // open connections
-	Sending int // large files that hold a turn; 0 without a limit
-	Waiting int // large files that wait for one
+	Conns   int    // open connections
+	Sending int    // large files that hold a turn; 0 without a limit
+	Waiting int    // large files that wait for one
+	Busy    uint64 // machines that were told to come back, so far
 }
 
 // Load returns what s is busy with.
 func (s *Server) Load() Load {
 	g := s.turns()
 	s.mu.Lock()
-	l := Load{Conns: len(s.conns)}
+	l := Load{Conns: len(s.conns), Busy: s.busy}
 	s.mu.Unlock()
 	if g != nil {
 		g.mu.Lock()

@@ -61,6 +61,7 @@ type Server struct {
 	conns  map[net.Conn]netip.Addr
 	byAddr map[netip.Addr]int
 	gate   *gate
+	busy   uint64 // machines told to come back
 }
 
 // Serve answers what arrives at l until ctx is done; then it gives requests
