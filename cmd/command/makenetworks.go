@@ -13,11 +13,12 @@ import (
 
 var makenetworksCmd = &Command{
 	Name:  "makenetworks",
-	Usage: "[-d]",
+	Usage: "[-d] [-V]",
 	Short: "define the networks of the server's own interfaces",
 	Group: GroupNetwork,
 	Flags: func(f *pflag.FlagSet) {
 		f.BoolP("display", "d", false, "show them, define nothing")
+		f.BoolP("verbose", "V", false, "name each network that is defined")
 	},
 	Run: makenetworks,
 }
@@ -32,16 +33,25 @@ func makenetworks(ctx context.Context, s *Session, _ []string) error {
 		showNetworks(s, defs)
 		return nil
 	}
-	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+	var made []string
+	err = s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+		made = nil
 		for _, d := range defs {
 			if _, ok := tx.Get(d.Key); ok {
 				s.Warn("The network entry '%s' already exists in xCAT networks table. Cannot create a definition for '%s'", d.Name, d.Name)
 				continue
 			}
 			tx.Put(d.Key, d.Attrs)
+			made = append(made, d.Name)
 		}
 		return nil
 	})
+	if err == nil && s.Bool("verbose") {
+		for _, name := range made {
+			s.Line("%s", name)
+		}
+	}
+	return err
 }
 
 func showNetworks(s *Session, defs []provision.NetworkDef) {

@@ -183,7 +183,7 @@ func (s *Session) Error(format string, args ...any) {
 // becomes 1. An err that begins with the node's name loses it.
 func (s *Session) NodeError(node string, err error) {
 	s.failed.Store(true)
-	text := strings.TrimPrefix(err.Error(), "node "+node+": ")
+	text := strings.TrimPrefix(withoutClass(err), "node "+node+": ")
 	text = strings.TrimPrefix(text, node+": ")
 	first := node + ": " + text
 	s.first.CompareAndSwap(nil, &first)

@@ -26,7 +26,7 @@ func TestHardwareScript(t *testing.T) {
 			env.Setenv("MARGAY_SOCKET", filepath.Join(env.WorkDir, "s"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "bmc": bmcCmd, "cmp-sorted": sortedCmd},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveCmd, "stop": stopCmd, "bmc": bmcCmd, "esxiso": esxisoCmd, "cmp-sorted": sortedCmd},
 	})
 }
 
