@@ -1,7 +1,6 @@
 package bmc_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"margay/provision/bmc"
+	"margay/provision/bmc/bmctest"
 )
 
 // lines plays consoles: what is written comes back, and far is the machine's
@@ -41,20 +41,6 @@ func (l *lines) say(t *testing.T, text string) {
 	}
 }
 
-func expect(t *testing.T, r io.ReadCloser, want string) {
-	t.Helper()
-	defer time.AfterFunc(time.Minute, func() { _ = r.Close() }).Stop()
-	var got bytes.Buffer
-	buf := make([]byte, 1024)
-	for !strings.Contains(got.String(), want) {
-		n, err := r.Read(buf)
-		if err != nil {
-			t.Fatalf("console ended with %v after %q, want %q", err, got.String(), want)
-		}
-		got.Write(buf[:n])
-	}
-}
-
 func TestConsoles(t *testing.T) {
 	var l lines
 	dir := t.TempDir()
@@ -65,12 +51,12 @@ func TestConsoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.say(t, "login: ")
-	expect(t, first, "login: ")
+	bmctest.Expect(t, first, "login: ")
 	second, err := c.Attach(t.Context(), "n1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, second, "login: ") // what was said before
+	bmctest.Expect(t, second, "login: ") // what was said before
 	if n := l.opened.Load(); n != 1 {
 		t.Errorf("%d consoles for two watchers, want one", n)
 	}
@@ -81,15 +67,15 @@ func TestConsoles(t *testing.T) {
 	}
 	_ = second.Close()
 	l.say(t, "Password: ")
-	expect(t, first, "Password: ")
+	bmctest.Expect(t, first, "Password: ")
 
 	_ = (*l.far.Load()).Close() // the BMC restarts
-	expect(t, first, "[margay: console of n1 lost: EOF; trying again]")
+	bmctest.Expect(t, first, "[margay: console of n1 lost: EOF; trying again]")
 	for l.opened.Load() < 2 {
 		time.Sleep(10 * time.Millisecond)
 	}
 	l.say(t, "booting")
-	expect(t, first, "booting")
+	bmctest.Expect(t, first, "booting")
 	_ = first.Close()
 	if _, err := first.Read(buf); err != io.EOF { //nolint:errorlint // io.EOF itself
 		t.Errorf("read after close: %v", err)

@@ -3,7 +3,6 @@ package ipmi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -12,19 +11,6 @@ import (
 	"margay/provision/bmc"
 	"margay/provision/bmc/bmctest"
 )
-
-func start(t *testing.T, h *bmctest.Host, c bmctest.IPMIConfig) *bmctest.IPMI {
-	t.Helper()
-	if h == nil {
-		h = &bmctest.Host{}
-	}
-	x, err := bmctest.NewIPMI(h, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
-	return x
-}
 
 // connect opens a session that the test's end closes.
 func connect(t *testing.T, target bmc.Target) *Controller {
@@ -38,51 +24,16 @@ func connect(t *testing.T, target bmc.Target) *Controller {
 }
 
 func TestPowerWords(t *testing.T) {
-	tests := []struct {
-		on     bool
-		action bmc.Action
-		word   string
-		orders string
-	}{
-		{false, bmc.Stat, "off", ""},
-		{true, bmc.Stat, "on", ""},
-		{false, bmc.On, "on", "on"},
-		{true, bmc.On, "on", ""},
-		{true, bmc.Off, "off", "off"},
-		{false, bmc.Off, "off", ""},
-		{true, bmc.SoftOff, "softoff", "softoff off"},
-		{false, bmc.SoftOff, "off", ""},
-		{true, bmc.Reset, "reset", "reset"},
-		{false, bmc.Reset, "off", ""},
-		{true, bmc.BootUp, "reset", "reset"},
-		{false, bmc.BootUp, "on", "on"},
-		{true, bmc.Cycle, "cycle", "cycle"},
-		{false, bmc.Cycle, "cycle", "on"},
-	}
-	for _, tt := range tests {
-		t.Run(fmt.Sprintf("%s when on is %v", tt.action, tt.on), func(t *testing.T) {
-			h := &bmctest.Host{}
-			if tt.on {
-				_ = h.SetPower(true)
-			}
-			before := len(h.Orders())
-			x := start(t, h, bmctest.IPMIConfig{})
-			c := connect(t, x.Target("n1"))
-			word, err := bmc.Power(t.Context(), c, tt.action, 0)
-			if err != nil || word != tt.word {
-				t.Errorf("printed %q, %v; want %q", word, err, tt.word)
-			}
-			if got := strings.Join(h.Orders()[before:], " "); got != tt.orders {
-				t.Errorf("orders %q, want %q", got, tt.orders)
-			}
-		})
-	}
+	words := append(bmctest.PowerWords(), bmctest.PowerWord{On: true, Action: bmc.SoftOff, Word: "softoff", Orders: "softoff off"})
+	bmctest.TestPower(t, words, func(t *testing.T, h *bmctest.Host) bmc.Machine {
+		return connect(t, bmctest.StartIPMI(t, h, bmctest.IPMIConfig{}).Target("n1"))
+	})
 }
 
 func TestPowerUnsupported(t *testing.T) {
 	h := &bmctest.Host{}
 	_ = h.SetPower(true)
-	c := connect(t, start(t, h, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, h, bmctest.IPMIConfig{}).Target("n1"))
 	for _, a := range []bmc.Action{bmc.Suspend, bmc.Wake} {
 		if _, err := bmc.Power(t.Context(), c, a, 0); !errors.Is(err, bmc.ErrUnsupported) {
 			t.Errorf("%s: %v, want not supported", a, err)
@@ -92,7 +43,7 @@ func TestPowerUnsupported(t *testing.T) {
 
 func TestPowerThatLags(t *testing.T) {
 	h := &bmctest.Host{Lag: 300 * time.Millisecond}
-	c := connect(t, start(t, h, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, h, bmctest.IPMIConfig{}).Target("n1"))
 	if word, err := bmc.Power(t.Context(), c, bmc.On, 0); word != "on" || err != nil {
 		t.Fatalf("on: %q, %v", word, err)
 	}
@@ -102,7 +53,7 @@ func TestPowerThatLags(t *testing.T) {
 }
 
 func TestPowerIgnored(t *testing.T) {
-	c := connect(t, start(t, &bmctest.Host{IgnorePower: true}, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, &bmctest.Host{IgnorePower: true}, bmctest.IPMIConfig{}).Target("n1"))
 	_, err := bmc.Power(t.Context(), c, bmc.On, 300*time.Millisecond)
 	if !errors.Is(err, bmc.ErrIgnored) {
 		t.Errorf("%v, want ignored", err)
@@ -122,7 +73,7 @@ func TestCiphers(t *testing.T) {
 		{[]int{3, 17}, []int{0}, bmc.ErrUnsupported}, // no authentication: never
 	}
 	for _, tt := range tests {
-		x := start(t, nil, bmctest.IPMIConfig{Ciphers: tt.has})
+		x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Ciphers: tt.has})
 		target := x.Target("n1")
 		target.Ciphers = tt.wants
 		c, err := Dial(t.Context(), target)
@@ -136,7 +87,7 @@ func TestCiphers(t *testing.T) {
 }
 
 func TestLogin(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 	tests := []struct {
 		name           string
 		user, password string
@@ -182,7 +133,7 @@ func TestPrivilege(t *testing.T) {
 		act       error
 	}{{4, nil}, {3, nil}, {2, bmc.ErrPrivilege}}
 	for _, tt := range tests {
-		x := start(t, nil, bmctest.IPMIConfig{Privilege: tt.privilege})
+		x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Privilege: tt.privilege})
 		c := connect(t, x.Target("n1"))
 		if s, err := c.State(t.Context()); err != nil || s != nodedb.PowerOff {
 			t.Errorf("privilege %d: stat: %v, %v", tt.privilege, s, err)
@@ -194,7 +145,7 @@ func TestPrivilege(t *testing.T) {
 }
 
 func TestSessionsFull(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{Sessions: 1})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Sessions: 1})
 	first, err := Dial(t.Context(), x.Target("n1"))
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +172,7 @@ func TestSessionsFull(t *testing.T) {
 }
 
 func TestNodeBusy(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 	c := connect(t, x.Target("n1"))
 	x.RefuseBusy(2)
 	if s, err := c.State(t.Context()); err != nil || s != nodedb.PowerOff {
@@ -230,7 +181,7 @@ func TestNodeBusy(t *testing.T) {
 }
 
 func TestDeadCostsItsPatience(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 	target := x.Target("n1")
 	target.Timeout, target.Retries = 100*time.Millisecond, 1
 	x.Close()
@@ -240,7 +191,7 @@ func TestDeadCostsItsPatience(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 	target := x.Target("n1")
 	x.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -252,7 +203,7 @@ func TestCancelled(t *testing.T) {
 
 func TestBoot(t *testing.T) {
 	h := &bmctest.Host{}
-	c := connect(t, start(t, h, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, h, bmctest.IPMIConfig{}).Target("n1"))
 	tests := []struct {
 		set  bmc.Boot
 		want string
@@ -282,7 +233,7 @@ func TestBoot(t *testing.T) {
 }
 
 func TestBootIgnored(t *testing.T) {
-	c := connect(t, start(t, &bmctest.Host{IgnoreBoot: true}, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, &bmctest.Host{IgnoreBoot: true}, bmctest.IPMIConfig{}).Target("n1"))
 	_, _, err := bmc.SetBoot(t.Context(), c, bmc.Boot{Device: bmc.Network})
 	if !errors.Is(err, bmc.ErrIgnored) || !strings.Contains(err.Error(), `"Network" 3 times and reads back "boot override inactive"`) {
 		t.Errorf("%v, want ignored", err)

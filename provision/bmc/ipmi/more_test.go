@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -15,14 +14,6 @@ import (
 	"margay/provision/bmc"
 	"margay/provision/bmc/bmctest"
 )
-
-func text(lines []bmc.Line) string {
-	var b strings.Builder
-	for _, l := range lines {
-		b.WriteString(l.Label + ": " + l.Value + "\n")
-	}
-	return b.String()
-}
 
 const wantAll = `BMC Firmware: 1.10
 System Manufacturer: Margay
@@ -62,14 +53,14 @@ func TestInventory(t *testing.T) {
 		{[]string{"model"}, "System Description: Played Server\nSystem Model/MTM: 7914AC1\nBoard Model Number: BP-77\n"},
 		{[]string{"serial"}, "System Serial Number: SN0001\nChassis Serial Number: CHS0001\nBoard Serial Number: BRD0001\n"},
 	}
-	c := connect(t, start(t, nil, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{}).Target("n1"))
 	for _, tt := range tests {
 		v, err := c.Inventory(t.Context(), tt.kinds...)
 		if err != nil {
 			t.Errorf("%v: %v", tt.kinds, err)
 			continue
 		}
-		if got := text(v.Lines(tt.kinds...)); got != tt.want {
+		if got := bmctest.Text(v.Lines(tt.kinds...)); got != tt.want {
 			t.Errorf("%v:\n%swant:\n%s", tt.kinds, got, tt.want)
 		}
 	}
@@ -86,7 +77,7 @@ func TestVitals(t *testing.T) {
 		{"wattage", ""},
 		{"power", "Power Status: off\n"},
 	}
-	c := connect(t, start(t, nil, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{}).Target("n1"))
 	for _, tt := range tests {
 		sensors, err := c.Vitals(t.Context(), tt.kind)
 		if err != nil {
@@ -96,7 +87,7 @@ func TestVitals(t *testing.T) {
 		for _, s := range sensors {
 			lines = append(lines, s.Line())
 		}
-		if got := text(lines); got != tt.want {
+		if got := bmctest.Text(lines); got != tt.want {
 			t.Errorf("%s:\n%swant:\n%s", tt.kind, got, tt.want)
 		}
 	}
@@ -111,7 +102,7 @@ func TestVitals(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 	c := connect(t, x.Target("n1"))
 	if got, err := c.Events(t.Context(), 0); err != nil || len(got) != 0 {
 		t.Fatalf("empty log: %v, %v", got, err)
@@ -142,7 +133,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestNet(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 	c := connect(t, x.Target("n1"))
 	n, err := c.Net(t.Context())
 	if err != nil {
@@ -169,7 +160,7 @@ func TestNet(t *testing.T) {
 
 func TestSetPassword(t *testing.T) {
 	for _, password := range []bmc.Secret{"short", "a-password-of-20-chr"} {
-		x := start(t, nil, bmctest.IPMIConfig{})
+		x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 		c := connect(t, x.Target("n1"))
 		if err := c.SetPassword(t.Context(), "admin", password); err != nil {
 			t.Fatal(err)
@@ -185,7 +176,7 @@ func TestSetPassword(t *testing.T) {
 
 func TestBeacon(t *testing.T) {
 	h := &bmctest.Host{}
-	c := connect(t, start(t, h, bmctest.IPMIConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartIPMI(t, h, bmctest.IPMIConfig{}).Target("n1"))
 	for _, on := range []bool{true, false} {
 		if err := c.Beacon(t.Context(), on); err != nil || h.Beacon() != on {
 			t.Errorf("beacon %v: %v, light is %v", on, err, h.Beacon())
@@ -222,22 +213,8 @@ func serial(t *testing.T) func(context.Context) (net.Conn, error) {
 	}
 }
 
-func expect(t *testing.T, r io.ReadCloser, want string) {
-	t.Helper()
-	defer time.AfterFunc(time.Minute, func() { _ = r.Close() }).Stop()
-	var got bytes.Buffer
-	buf := make([]byte, 1024)
-	for !strings.Contains(got.String(), want) {
-		n, err := r.Read(buf)
-		if err != nil {
-			t.Fatalf("console ended with %v after %.80q, want %.80q", err, got.String(), want)
-		}
-		got.Write(buf[:n])
-	}
-}
-
 func TestConsole(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{Console: serial(t)})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Console: serial(t)})
 	c := connect(t, x.Target("n1"))
 	con, err := c.Console(t.Context())
 	if err != nil {
@@ -247,7 +224,7 @@ func TestConsole(t *testing.T) {
 	if _, err := con.Write([]byte(long)); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, con, strings.ToUpper(long))
+	bmctest.Expect(t, con, strings.ToUpper(long))
 	second, err := c.Console(t.Context()) // takes it over
 	if err != nil {
 		t.Fatalf("second console: %v", err)
@@ -258,13 +235,13 @@ func TestConsole(t *testing.T) {
 	_ = con.Close() // which must not end what is another's now
 	for range 5 {
 		_, _ = second.Write([]byte("again\r"))
-		expect(t, second, "AGAIN\r")
+		bmctest.Expect(t, second, "AGAIN\r")
 		if second, err = c.Console(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, _ = second.Write([]byte("last\r"))
-	expect(t, second, "LAST\r")
+	bmctest.Expect(t, second, "LAST\r")
 	if err := second.Close(); err != nil {
 		t.Error(err)
 	}
@@ -275,7 +252,7 @@ func TestConsole(t *testing.T) {
 }
 
 func TestFaultyNetwork(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{Console: serial(t), Sessions: 30})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Console: serial(t), Sessions: 30})
 	l, err := bmctest.NewLossy(x.Addr, bmctest.Faults{Loss: 0.05, Duplicate: 0.2, Reorder: 0.1, Corrupt: 0.2, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -298,7 +275,7 @@ func TestFaultyNetwork(t *testing.T) {
 				t.Errorf("Inventory: %v", err)
 				return
 			}
-			if got := text(v.Lines()); got != wantAll {
+			if got := bmctest.Text(v.Lines()); got != wantAll {
 				t.Errorf("inventory through a faulty network:\n%s", got)
 			}
 		})
@@ -312,13 +289,13 @@ func TestFaultyNetwork(t *testing.T) {
 	defer func() { _ = con.Close() }()
 	long := strings.Repeat("all work and no play makes jack a dull boy ", 50)
 	_, _ = con.Write([]byte(long))
-	expect(t, con, strings.ToUpper(long))
+	bmctest.Expect(t, con, strings.ToUpper(long))
 }
 
 // TestHostile has everything the BMC says preceded by packets that an
 // attacker who sees the traffic could send.
 func TestHostile(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{Console: serial(t)})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Console: serial(t)})
 	l, err := bmctest.NewLossy(x.Addr, bmctest.Faults{Hostile: hostile})
 	if err != nil {
 		t.Fatal(err)
@@ -331,7 +308,7 @@ func TestHostile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := text(v.Lines()); got != wantAll {
+	if got := bmctest.Text(v.Lines()); got != wantAll {
 		t.Errorf("inventory among hostile packets:\n%s", got)
 	}
 	con, err := c.Console(t.Context())
@@ -340,7 +317,7 @@ func TestHostile(t *testing.T) {
 	}
 	defer func() { _ = con.Close() }()
 	_, _ = con.Write([]byte("hello"))
-	expect(t, con, "HELLO")
+	bmctest.Expect(t, con, "HELLO")
 }
 
 func hostile(answer []byte) [][]byte {

@@ -181,8 +181,8 @@ func TestRealIPMISim(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"BMC Firmware: 9.08", "System Description: Sim", "System Serial Number: SER9", "UUID/GUID: "} {
-		if !strings.Contains(text(v.Lines()), want) {
-			t.Errorf("inventory lacks %q:\n%s", want, text(v.Lines()))
+		if !strings.Contains(bmctest.Text(v.Lines()), want) {
+			t.Errorf("inventory lacks %q:\n%s", want, bmctest.Text(v.Lines()))
 		}
 	}
 	sensors, err := c.Vitals(t.Context(), "temp")
@@ -282,7 +282,7 @@ func run(t *testing.T, name string, args ...string) string {
 func TestRealIpmitool(t *testing.T) {
 	tool := program(t, "ipmitool", "ipmitool")
 	h := &bmctest.Host{}
-	x := start(t, h, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, h, bmctest.IPMIConfig{})
 	for _, cipher := range []string{"3", "17"} {
 		base := []string{"-I", "lanplus", "-C", cipher, "-H", "127.0.0.1", "-p", fmt.Sprint(x.Addr.Port), "-U", "admin", "-P", "secret"}
 		for _, tt := range []struct{ args, want string }{
@@ -303,7 +303,7 @@ func TestRealIpmitool(t *testing.T) {
 
 func TestRealFreeIPMI(t *testing.T) {
 	tool := program(t, "ipmipower", "freeipmi-tools")
-	x := start(t, nil, bmctest.IPMIConfig{})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{})
 	base := []string{"-D", "LAN_2_0", "-I", "3", "-h", fmt.Sprintf("127.0.0.1:%d", x.Addr.Port), "-u", "admin", "-p", "secret"}
 	for _, tt := range []struct{ arg, want string }{{"--on", "ok"}, {"--stat", "on"}, {"--off", "ok"}, {"--stat", "off"}} {
 		if out := run(t, tool, append(base, tt.arg)...); !strings.Contains(out, ": "+tt.want) {

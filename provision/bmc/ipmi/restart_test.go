@@ -32,7 +32,7 @@ func answers() []types.Response {
 
 // TestConsoleSurvivesRestart has a BMC go away under a console and come back.
 func TestConsoleSurvivesRestart(t *testing.T) {
-	x := start(t, nil, bmctest.IPMIConfig{Console: serial(t)})
+	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Console: serial(t)})
 	target := x.Target("n1")
 	target.Timeout, target.Retries = 200*time.Millisecond, 1
 	c := &bmc.Consoles{Open: func(ctx context.Context, _ string) (io.ReadWriteCloser, error) { return OpenConsole(ctx, target) }}
@@ -43,10 +43,10 @@ func TestConsoleSurvivesRestart(t *testing.T) {
 	}
 	defer func() { _ = w.Close() }()
 	_, _ = w.Write([]byte("one\r"))
-	expect(t, w, "ONE\r")
+	bmctest.Expect(t, w, "ONE\r")
 	x.Close()
 	_, _ = w.Write([]byte("two\r")) // nobody acknowledges it
-	expect(t, w, "lost: ")
+	bmctest.Expect(t, w, "lost: ")
 	y, err := bmctest.NewIPMI(&bmctest.Host{}, bmctest.IPMIConfig{Listen: fmt.Sprintf("127.0.0.1:%d", target.Port), Console: serial(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestEachOverSockets(t *testing.T) {
 	const half = 50
 	var targets []bmc.Target
 	for i := range half {
-		x := start(t, nil, bmctest.IPMIConfig{Latency: 20 * time.Millisecond})
+		x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Latency: 20 * time.Millisecond})
 		alive, dead := x.Target(fmt.Sprint("alive", i)), x.Target(fmt.Sprint("dead", i))
 		dead.Port = freePort(t)
 		for _, target := range []bmc.Target{dead, alive} {

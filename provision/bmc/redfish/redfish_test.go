@@ -2,7 +2,6 @@ package redfish
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -12,19 +11,6 @@ import (
 	"margay/provision/bmc"
 	"margay/provision/bmc/bmctest"
 )
-
-func start(t *testing.T, h *bmctest.Host, c bmctest.RedfishConfig) *bmctest.Redfish {
-	t.Helper()
-	if h == nil {
-		h = &bmctest.Host{}
-	}
-	x, err := bmctest.NewRedfish(h, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
-	return x
-}
 
 func dialer() *Dialer { return &Dialer{Pins: &bmc.MemoryPins{}} }
 
@@ -38,49 +24,12 @@ func connect(t *testing.T, target bmc.Target) *Controller {
 	return c.(*Controller) //nolint:forcetypeassert // it is
 }
 
-func on(h *bmctest.Host) *bmctest.Host {
-	_ = h.SetPower(true)
-	return h
-}
-
 func TestPowerWords(t *testing.T) {
-	tests := []struct {
-		on     bool
-		action bmc.Action
-		word   string
-		orders string
-	}{
-		{false, bmc.Stat, "off", ""},
-		{true, bmc.Stat, "on", ""},
-		{false, bmc.On, "on", "on"},
-		{true, bmc.On, "on", ""},
-		{true, bmc.Off, "off", "off"},
-		{false, bmc.Off, "off", ""},
-		{true, bmc.SoftOff, "softoff", "off"},
-		{true, bmc.Reset, "reset", "reset"},
-		{false, bmc.Reset, "off", ""},
-		{true, bmc.BootUp, "reset", "reset"},
-		{false, bmc.BootUp, "on", "on"},
-		{true, bmc.Cycle, "cycle", "cycle"},
-		{true, bmc.NMI, "nmi", "nmi"},
-	}
-	for _, tt := range tests {
-		t.Run(fmt.Sprintf("%s when on is %v", tt.action, tt.on), func(t *testing.T) {
-			h := &bmctest.Host{}
-			if tt.on {
-				on(h)
-			}
-			before := len(h.Orders())
-			c := connect(t, start(t, h, bmctest.RedfishConfig{}).Target("n1"))
-			word, err := bmc.Power(t.Context(), c, tt.action, 0)
-			if err != nil || word != tt.word {
-				t.Errorf("printed %q, %v; want %q", word, err, tt.word)
-			}
-			if got := strings.Join(h.Orders()[before:], " "); got != tt.orders {
-				t.Errorf("orders %q, want %q", got, tt.orders)
-			}
-		})
-	}
+	words := append(bmctest.PowerWords(), bmctest.PowerWord{On: true, Action: bmc.SoftOff, Word: "softoff", Orders: "off"},
+		bmctest.PowerWord{On: true, Action: bmc.NMI, Word: "nmi", Orders: "nmi"})
+	bmctest.TestPower(t, words, func(t *testing.T, h *bmctest.Host) bmc.Machine {
+		return connect(t, bmctest.StartRedfish(t, h, bmctest.RedfishConfig{}).Target("n1"))
+	})
 }
 
 func TestPowerVariants(t *testing.T) {
@@ -98,15 +47,15 @@ func TestPowerVariants(t *testing.T) {
 		{"slow, without cycle", bmctest.RedfishConfig{ResetTypes: []string{"On", "ForceOff"}}, 400 * time.Millisecond, bmc.Cycle, "off on"},
 	}
 	for _, tt := range tests {
-		h := on(&bmctest.Host{})
+		h := bmctest.Switched(true)
 		h.Lag = tt.lag
-		c := connect(t, start(t, h, tt.config).Target("n1"))
+		c := connect(t, bmctest.StartRedfish(t, h, tt.config).Target("n1"))
 		_, err := bmc.Power(t.Context(), c, tt.action, 0)
 		if got := strings.Join(h.Orders()[1:], " "); err != nil || got != tt.want {
 			t.Errorf("%s: %v, orders %q, want %q", tt.name, err, got, tt.want)
 		}
 	}
-	c := connect(t, start(t, on(&bmctest.Host{}), bmctest.RedfishConfig{ResetTypes: []string{"On"}}).Target("n1"))
+	c := connect(t, bmctest.StartRedfish(t, bmctest.Switched(true), bmctest.RedfishConfig{ResetTypes: []string{"On"}}).Target("n1"))
 	if _, err := bmc.Power(t.Context(), c, bmc.NMI, 0); !errors.Is(err, bmc.ErrUnsupported) {
 		t.Errorf("nmi without Nmi: %v", err)
 	}
@@ -114,9 +63,9 @@ func TestPowerVariants(t *testing.T) {
 
 // TestConflict has a machine that is on its way off when it is told "on".
 func TestConflict(t *testing.T) {
-	h := on(&bmctest.Host{})
+	h := bmctest.Switched(true)
 	h.Lag = 600 * time.Millisecond
-	x := start(t, h, bmctest.RedfishConfig{})
+	x := bmctest.StartRedfish(t, h, bmctest.RedfishConfig{})
 	c := connect(t, x.Target("n1"))
 	if err := c.Do(t.Context(), bmc.Off); err != nil {
 		t.Fatal(err)
@@ -136,7 +85,7 @@ func TestConflict(t *testing.T) {
 }
 
 func TestPowerIgnored(t *testing.T) {
-	c := connect(t, start(t, &bmctest.Host{IgnorePower: true}, bmctest.RedfishConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartRedfish(t, &bmctest.Host{IgnorePower: true}, bmctest.RedfishConfig{}).Target("n1"))
 	if _, err := bmc.Power(t.Context(), c, bmc.On, 300*time.Millisecond); !errors.Is(err, bmc.ErrIgnored) {
 		t.Errorf("%v, want ignored", err)
 	}
@@ -160,7 +109,7 @@ func TestBoot(t *testing.T) {
 	}
 	for _, tt := range tests {
 		h := &bmctest.Host{}
-		c := connect(t, start(t, h, tt.config).Target("n1"))
+		c := connect(t, bmctest.StartRedfish(t, h, tt.config).Target("n1"))
 		got, notes, err := bmc.SetBoot(t.Context(), c, tt.set)
 		want := tt.set
 		want.Persistent = want.Persistent || tt.config.Sticky
@@ -174,8 +123,8 @@ func TestBoot(t *testing.T) {
 }
 
 func TestBootOnce(t *testing.T) {
-	h := on(&bmctest.Host{})
-	c := connect(t, start(t, h, bmctest.RedfishConfig{}).Target("n1"))
+	h := bmctest.Switched(true)
+	c := connect(t, bmctest.StartRedfish(t, h, bmctest.RedfishConfig{}).Target("n1"))
 	if _, _, err := bmc.SetBoot(t.Context(), c, bmc.Boot{Device: bmc.Network}); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +146,7 @@ func TestBootOnce(t *testing.T) {
 }
 
 func TestBootLies(t *testing.T) {
-	c := connect(t, start(t, &bmctest.Host{IgnoreBoot: true}, bmctest.RedfishConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartRedfish(t, &bmctest.Host{IgnoreBoot: true}, bmctest.RedfishConfig{}).Target("n1"))
 	if _, _, err := bmc.SetBoot(t.Context(), c, bmc.Boot{Device: bmc.Network}); !errors.Is(err, bmc.ErrIgnored) {
 		t.Errorf("%v, want ignored", err)
 	}
@@ -216,7 +165,7 @@ func TestLogin(t *testing.T) {
 		{"wrong password, basic", bmctest.RedfishConfig{OnlyBasic: true}, "hunter2", bmc.ErrPassword},
 	}
 	for _, tt := range tests {
-		x := start(t, nil, tt.config)
+		x := bmctest.StartRedfish(t, nil, tt.config)
 		target := x.Target("n1")
 		target.Password = tt.password
 		c, err := dialer().Dial(t.Context(), target)
@@ -236,7 +185,7 @@ func TestLogin(t *testing.T) {
 }
 
 func TestSessions(t *testing.T) {
-	x := start(t, nil, bmctest.RedfishConfig{NoBasic: true, Sessions: 1})
+	x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{NoBasic: true, Sessions: 1})
 	c := connect(t, x.Target("n1"))
 	if _, err := dialer().Dial(t.Context(), x.Target("n1")); !errors.Is(err, bmc.ErrBusy) {
 		t.Errorf("second session of one: %v, want busy", err)
@@ -259,7 +208,7 @@ func TestSessions(t *testing.T) {
 
 func TestPinning(t *testing.T) {
 	d := dialer()
-	x := start(t, nil, bmctest.RedfishConfig{})
+	x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 	for range 2 {
 		c, err := d.Dial(t.Context(), x.Target("n1"))
 		if err != nil {
@@ -267,7 +216,7 @@ func TestPinning(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	other := start(t, nil, bmctest.RedfishConfig{}) // another certificate
+	other := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{}) // another certificate
 	_, err := d.Dial(t.Context(), other.Target("n1"))
 	if !errors.Is(err, bmc.ErrPin) {
 		t.Errorf("another certificate: %v, want %v", err, bmc.ErrPin)
@@ -277,16 +226,8 @@ func TestPinning(t *testing.T) {
 	}
 }
 
-func text(lines []bmc.Line) string {
-	var b strings.Builder
-	for _, l := range lines {
-		b.WriteString(l.Label + ": " + l.Value + "\n")
-	}
-	return b.String()
-}
-
 func TestInventory(t *testing.T) {
-	c := connect(t, start(t, nil, bmctest.RedfishConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{}).Target("n1"))
 	v, err := c.Inventory(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -309,13 +250,13 @@ DIMM A2: Not Present
 PCI 1: Nic Ethernet Adapter X710
 Disk 1: 480 GB SSD SSD9 D1
 `
-	if got := text(v.Lines()); got != want {
+	if got := bmctest.Text(v.Lines()); got != want {
 		t.Errorf("%s\nwant:\n%s", got, want)
 	}
 }
 
 func TestVitals(t *testing.T) {
-	c := connect(t, start(t, nil, bmctest.RedfishConfig{}).Target("n1"))
+	c := connect(t, bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{}).Target("n1"))
 	sensors, err := c.Vitals(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -334,7 +275,7 @@ Fan 2: 30 %                 (Warning)
 Planar 12V: 12.1 Volts
 System Power: 77 Watts (263 BTUs/hr)
 `
-	if got := text(lines); got != want {
+	if got := bmctest.Text(lines); got != want {
 		t.Errorf("%s\nwant:\n%s", got, want)
 	}
 	fans, err := c.Vitals(t.Context(), "fanspeed")
@@ -344,7 +285,7 @@ System Power: 77 Watts (263 BTUs/hr)
 }
 
 func TestEvents(t *testing.T) {
-	x := start(t, nil, bmctest.RedfishConfig{})
+	x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 	c := connect(t, x.Target("n1"))
 	at := time.Date(2024, 3, 9, 13, 5, 7, 0, time.UTC)
 	x.AddEvent(at, "first")
@@ -363,7 +304,7 @@ func TestEvents(t *testing.T) {
 
 func TestBeaconAndMACs(t *testing.T) {
 	h := &bmctest.Host{}
-	c := connect(t, start(t, h, bmctest.RedfishConfig{NeedETag: true}).Target("n1"))
+	c := connect(t, bmctest.StartRedfish(t, h, bmctest.RedfishConfig{NeedETag: true}).Target("n1"))
 	for _, on := range []bool{true, false} {
 		if err := c.Beacon(t.Context(), on); err != nil || h.Beacon() != on {
 			t.Errorf("beacon %v: %v, light is %v", on, err, h.Beacon())
@@ -378,7 +319,7 @@ func TestBeaconAndMACs(t *testing.T) {
 func TestMedia(t *testing.T) {
 	for _, config := range []bmctest.RedfishConfig{{}, {Vendor: "HPE"}, {NoInsert: true}} {
 		h := &bmctest.Host{}
-		c := connect(t, start(t, h, config).Target("n1"))
+		c := connect(t, bmctest.StartRedfish(t, h, config).Target("n1"))
 		for _, url := range []string{"http://10.0.0.1/a.iso", "http://10.0.0.1/b.iso"} { // the second in place of the first
 			if err := c.InsertMedia(t.Context(), url); err != nil || h.Media() != url {
 				t.Errorf("%+v: insert %s: %v, drive has %q", config, url, err, h.Media())
@@ -402,7 +343,7 @@ func TestMedia(t *testing.T) {
 }
 
 func TestNet(t *testing.T) {
-	x := start(t, nil, bmctest.RedfishConfig{})
+	x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 	c := connect(t, x.Target("n1"))
 	n, err := c.Net(t.Context())
 	if err != nil || n.Address.String() != "10.0.0.10" || n.Gateway.String() != "10.0.0.1" || n.DHCP || n.VLAN != 0 || n.Host != "bmc1" {
@@ -419,7 +360,7 @@ func TestNet(t *testing.T) {
 }
 
 func TestSetPassword(t *testing.T) {
-	x := start(t, nil, bmctest.RedfishConfig{})
+	x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 	c := connect(t, x.Target("n1"))
 	err := c.SetPassword(t.Context(), "admin", "pw9")
 	if err == nil || strings.Contains(err.Error(), "pw9") {
@@ -435,7 +376,7 @@ func TestSetPassword(t *testing.T) {
 }
 
 func TestDead(t *testing.T) {
-	x := start(t, nil, bmctest.RedfishConfig{})
+	x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 	target := x.Target("n1")
 	target.Timeout, target.Retries = 100*time.Millisecond, 1
 	x.Before(x.Stalled)
@@ -498,7 +439,7 @@ func TestHostile(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		x := start(t, nil, bmctest.RedfishConfig{})
+		x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 		x.Before(func(w http.ResponseWriter, r *http.Request) bool { return r.URL.Path == tt.at && tt.do(w, r) })
 		c, err := dialer().Dial(t.Context(), x.Target("n1"))
 		if err == nil {
@@ -518,7 +459,7 @@ func TestHostile(t *testing.T) {
 // TestAstray has a service send us to another one: it may get no request, for
 // requests carry the way in.
 func TestAstray(t *testing.T) {
-	other := start(t, nil, bmctest.RedfishConfig{})
+	other := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 	elsewhere := "https://" + other.Addr.String() + "/redfish/v1/Systems"
 	for _, send := range []func(w http.ResponseWriter, r *http.Request){
 		func(w http.ResponseWriter, r *http.Request) {
@@ -531,7 +472,7 @@ func TestAstray(t *testing.T) {
 			_, _ = w.Write([]byte(`{"Members":[{"@odata.id":"` + elsewhere + `/1"}]}`))
 		},
 	} {
-		x := start(t, nil, bmctest.RedfishConfig{})
+		x := bmctest.StartRedfish(t, nil, bmctest.RedfishConfig{})
 		x.Before(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != "/redfish/v1/Systems" {
 				return false
