@@ -26,8 +26,8 @@ which is a way in where a card cannot boot from the network.
             the machine, or switch it on
   eject     empty the drive
 
-Without a URL the disc is margay's own: its boot loader, which asks our DHCP for
-the machine and goes on with what nodeset says. So "nodeset esx1 osimage" and
+Without a URL the disc is margay's own, for UEFI on x86-64: its boot loader, which
+asks our DHCP for the machine and goes on with what nodeset says. So "nodeset esx1 osimage" and
 "rmedia esx1 boot" install a machine whose cards cannot. Eject it afterwards.`,
 	Group: GroupPower,
 	Flags: func(f *pflag.FlagSet) {

@@ -10,6 +10,6 @@ func embedded() map[string][]byte {
 		"xnba.kpxe":      binary.Files["undionly.kpxe"],
 		"xnba.efi":       binary.Files["ipxe.efi"],
 		"xnba-arm64.efi": binary.Files["snp.efi"],
-		"xnba.iso":       binary.Files["ipxe.iso"], // for BIOS and UEFI on x86-64
+		"xnba.iso":       binary.Files["ipxe.iso"], // UEFI on x86-64; under BIOS it stops at a prompt
 	}
 }

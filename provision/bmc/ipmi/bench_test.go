@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,7 @@ func BenchmarkStatOfThousand(b *testing.B) {
 
 func statAll(b *testing.B, targets []bmc.Target, limit int) {
 	var d Dialer
+	peak := heapPeak()
 	begin := time.Now()
 	alive, dead := 0, 0
 	var lastAlive time.Duration
@@ -86,6 +88,35 @@ func statAll(b *testing.B, targets []bmc.Target, limit int) {
 		b.Errorf("%d alive, %d dead of %d", alive, dead, len(targets))
 	}
 	b.ReportMetric(lastAlive.Seconds(), "s/last-alive")
+	b.ReportMetric((time.Since(begin) - bmc.Target{}.Patience()).Seconds(), "s/over-deadline") // 2 at most is asked
+	b.ReportMetric(float64(peak())/1e6, "MB-peak") // that of the played controllers is in it
+}
+
+// heapPeak watches how far the heap grows until the function that it returns
+// is called.
+func heapPeak() func() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	base, most := m.HeapAlloc, m.HeapAlloc
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			runtime.ReadMemStats(&m)
+			most = max(most, m.HeapAlloc)
+		}
+	}()
+	return func() uint64 {
+		close(stop)
+		<-stopped
+		return most - base
+	}
 }
 
 func powerAll(b *testing.B, tool string, hosts []string) {

@@ -53,6 +53,9 @@ func FuzzService(f *testing.F) {
 		if code < 200 || code > 599 || code == http.StatusNoContent || code == http.StatusNotModified {
 			code = 200
 		}
+		if code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable {
+			code = http.StatusInternalServerError // busy is asked again for a while, which tells nothing new
+		}
 		now.Store(&lie{fuzzedPaths[int(which)%len(fuzzedPaths)], code, body})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
