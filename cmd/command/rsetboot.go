@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/pflag"
 
@@ -23,6 +24,7 @@ For guests the words may be a list that stays: rsetboot vm1 net,hd.`,
 		f.BoolP("uefi", "u", false, "boot it the UEFI way")
 		f.BoolP("persistent", "p", false, "at every boot, not only the next")
 		f.String("uri", "", "http: what to boot, if DHCP is not to say")
+		f.Bool("dry-run", false, "print what is set and what would be; set nothing")
 	},
 	Complete: rangeThen("net", "hd", "cd", "floppy", "def", "setup", "http", "stat"),
 	Run:      rsetboot,
@@ -43,6 +45,13 @@ func rsetboot(ctx context.Context, s *Session, args []string) error {
 		return Usagef("one of net, hd, cd, floppy, def, setup, http, stat is wanted after the noderange")
 	}
 	c := s.control(snap, nodes, byPower)
+	dry := s.Bool("dry-run") && word != "stat"
+	if dry {
+		for _, n := range c.guests {
+			s.NodeError(n.Name, fmt.Errorf("--dry-run is for bare metal"))
+		}
+		c.guests = nil
+	}
 	if len(c.guests) > 0 {
 		if s.Guests == nil {
 			s.Error("this daemon manages no guests")
@@ -64,7 +73,7 @@ func rsetboot(ctx context.Context, s *Session, args []string) error {
 		notes []string
 	}
 	metal(ctx, s, snap, c.metal, func(ctx context.Context, _ bmc.Target, m bmc.Controller) (answer, error) {
-		if word == "stat" {
+		if word == "stat" || dry {
 			b, err := m.Boot(ctx)
 			return answer{boot: b}, err
 		}
@@ -73,6 +82,10 @@ func rsetboot(ctx context.Context, s *Session, args []string) error {
 	}, func(t bmc.Target, a answer) {
 		for _, n := range a.notes {
 			s.NodeWarn(t.Node, "%s", n)
+		}
+		if dry {
+			s.Node(t.Node, "%s -> %s (not done)", a.boot, want)
+			return
 		}
 		s.Node(t.Node, "%s", a.boot)
 		if word != "stat" {
