@@ -89,7 +89,7 @@ func statAll(b *testing.B, targets []bmc.Target, limit int) {
 	}
 	b.ReportMetric(lastAlive.Seconds(), "s/last-alive")
 	b.ReportMetric((time.Since(begin) - bmc.Target{}.Patience()).Seconds(), "s/over-deadline") // 2 at most is asked
-	b.ReportMetric(float64(peak())/1e6, "MB-peak") // that of the played controllers is in it
+	b.ReportMetric(float64(peak())/1e6, "MB-peak")                                             // that of the played controllers is in it
 }
 
 // heapPeak watches how far the heap grows until the function that it returns
