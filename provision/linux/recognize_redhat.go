@@ -57,7 +57,7 @@ func (id *identity) named(title string) bool {
 		if at < 0 {
 			continue
 		}
-		v := versionIn.FindString(title[at:])
+		v := versionIn.FindString(low[at:]) // case may change how many bytes a letter has
 		if v == "" {
 			return false
 		}
