@@ -30,16 +30,16 @@ type qcow2 struct {
 }
 
 const (
-	qcowMagic     = 0x514649fb
-	qcowMaxL1     = 32 << 20 // bytes; QEMU's own limit
-	qcowOffset    = 0x00fffffffffffe00
-	qcowPacked    = 1 << 62
-	qcowZero      = 1
-	qcowDirty     = 1 << 0
-	qcowCorrupt   = 1 << 1
-	qcowExternal  = 1 << 2
-	qcowPacking   = 1 << 3
-	qcowSubcluste = 1 << 4
+	qcowMagic       = 0x514649fb
+	qcowMaxL1       = 32 << 20 // bytes; QEMU's own limit
+	qcowOffset      = 0x00fffffffffffe00
+	qcowPacked      = 1 << 62
+	qcowZero        = 1
+	qcowDirty       = 1 << 0
+	qcowCorrupt     = 1 << 1
+	qcowExternal    = 1 << 2
+	qcowPacking     = 1 << 3
+	qcowSubclusters = 1 << 4
 )
 
 // A qcowHeader is the first part of the header; version 3 has the rest.
@@ -113,7 +113,7 @@ func (h *qcowHeader) check() error {
 		return invalidf("qcow2: the image is marked corrupt; qemu-img check -r all may mend it")
 	case h.Incompatible&qcowExternal != 0:
 		return invalidf("qcow2: the image keeps its data in another file")
-	case h.Incompatible&qcowSubcluste != 0:
+	case h.Incompatible&qcowSubclusters != 0:
 		return invalidf("qcow2: clusters are split (extended_l2), which is not read here; convert it: qemu-img convert -O qcow2")
 	case h.Incompatible&^uint64(qcowDirty|qcowPacking) != 0:
 		return invalidf("qcow2: features %#x are unknown", h.Incompatible)
