@@ -130,6 +130,7 @@ type NetworkDef struct {
 	Name  string
 	Net   string
 	Mask  string
+	Own   netip.Addr // ours there
 	Attrs map[string]string
 }
 
@@ -139,7 +140,7 @@ func NetworkDefs(served []Interface) []NetworkDef {
 	for _, d := range networksOf(served) {
 		out = append(out, NetworkDef{
 			Key:  nodedb.Key{Kind: nodedb.KindNetwork, Name: d.key()},
-			Name: d.name(), Net: d.prefix.Addr().String(), Mask: d.mask(), Attrs: d.attrs(),
+			Name: d.name(), Net: d.prefix.Addr().String(), Mask: d.mask(), Own: d.own, Attrs: d.attrs(),
 		})
 	}
 	return out

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -169,6 +170,7 @@ func hasInterface(list []Interface, name string) bool {
 // A netDef is a networks row that makenetworks and the first start write.
 type netDef struct {
 	prefix netip.Prefix // masked
+	own    netip.Addr   // our address there
 	ifname string
 	mtu    int
 }
@@ -180,7 +182,7 @@ func networksOf(served []Interface) []netDef {
 		for _, p := range i.Prefixes {
 			if m := p.Masked(); !seen[m] {
 				seen[m] = true
-				out = append(out, netDef{m, i.Name, i.MTU})
+				out = append(out, netDef{m, p.Addr(), i.Name, i.MTU})
 			}
 		}
 	}
@@ -203,8 +205,31 @@ func (d netDef) attrs() map[string]string {
 		"networks.gateway":    "<xcatmaster>",
 		"networks.tftpserver": "<xcatmaster>",
 	}
+	if gw := defaultGateway(); gw.IsValid() && d.prefix.Contains(gw) {
+		m["networks.gateway"] = gw.String()
+	}
 	if d.mtu > 0 && d.mtu <= 65535 { // the loopback's is more than DHCP can say
 		m["networks.mtu"] = strconv.Itoa(d.mtu)
 	}
 	return m
+}
+
+// defaultGateway is this host's own; zero if it has none (proc(5)).
+func defaultGateway() netip.Addr {
+	text, err := os.ReadFile("/proc/net/route")
+	if err != nil {
+		return netip.Addr{}
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 8 || f[1] != "00000000" || f[7] != "00000000" {
+			continue
+		}
+		v, err := strconv.ParseUint(f[2], 16, 32)
+		if err != nil || v == 0 {
+			continue
+		}
+		return netip.AddrFrom4([4]byte(binary.NativeEndian.AppendUint32(nil, uint32(v))))
+	}
+	return netip.Addr{}
 }

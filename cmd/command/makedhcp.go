@@ -69,6 +69,9 @@ func makedhcp(ctx context.Context, s *Session, args []string) error {
 			return err
 		}
 		snap = s.DB.Snapshot()
+		if nodes, err = nodesOrAll(s, snap, args); err != nil {
+			return err
+		}
 	}
 	if err := s.Service.Publish(ctx, names(nodes), provision.PublishDHCP, !s.Bool("delete")); err != nil {
 		return err
@@ -78,7 +81,7 @@ func makedhcp(ctx context.Context, s *Session, args []string) error {
 	}
 	for _, n := range nodes {
 		if err := provision.DHCPProblem(snap, n); err != nil {
-			s.Error("%v", err)
+			s.Error("%s", defError(err))
 		}
 	}
 	return nil
@@ -88,7 +91,7 @@ func makedhcp(ctx context.Context, s *Session, args []string) error {
 func addStatements(ctx context.Context, s *Session, nodes []*nodedb.Node) error {
 	text := s.String("statements")
 	if _, err := provision.ParseStatements(text); err != nil {
-		return fmt.Errorf("-s: %v", err)
+		return fmt.Errorf("-s: %s", defError(err))
 	}
 	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		for _, n := range nodes {

@@ -2,8 +2,7 @@ package command
 
 import (
 	"context"
-	"slices"
-	"strings"
+	"os"
 
 	"github.com/spf13/pflag"
 
@@ -54,21 +53,28 @@ func makenetworks(ctx context.Context, s *Session, _ []string) error {
 	return err
 }
 
+// showNetworks prints them as stanzas that mkdef -z takes.
 func showNetworks(s *Session, defs []provision.NetworkDef) {
-	s.Line("")
-	s.Line("#From the server.")
+	snap := s.DB.Snapshot()
+	host, _ := os.Hostname()
 	for _, d := range defs {
+		s.Line("")
+		s.Line("#From %s.", host)
 		s.Line("%s:", d.Name)
 		s.Line("    objtype=network")
-		lines := []string{"mask=" + d.Mask, "net=" + d.Net}
-		for col, v := range d.Attrs {
-			if col != "networks.netname" {
-				lines = append(lines, strings.TrimPrefix(col, "networks.")+"="+v)
+		s.Line("    net=%s", d.Net)
+		s.Line("    mask=%s", d.Mask)
+		for _, col := range []string{"gateway", "mgtifname", "mtu", "tftpserver"} {
+			v := d.Attrs["networks."+col]
+			if col == "tftpserver" && v == nodedb.Master {
+				v = d.Own.String()
+			}
+			if v != "" {
+				s.Line("    %s=%s", col, v)
 			}
 		}
-		slices.Sort(lines)
-		for _, line := range lines {
-			s.Line("    %s", line)
+		if _, ok := snap.Record(d.Key); ok {
+			s.Line("# Note: An equivalent xCAT network definition already exists.")
 		}
 	}
 }
