@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -35,10 +36,34 @@ func TestHardware(t *testing.T) {
 		t.Run(tt.mgt, func(t *testing.T) {
 			t.Parallel()
 			l.define(t, tt.machine)
-			h := tt.machine.metal(t, l.lan, k)
+			h := tt.machine.metal(t, l, k)
 			l.control(t, tt.machine, tt.mgt, h)
 			l.installByHand(t, tt.machine, h.Host)
 		})
+	}
+	t.Run("disc", func(t *testing.T) {
+		// ipxe.iso of the loader's build boots nothing under BIOS.
+		m := machine{firmware: uefi, name: "esx5", mac: "52:54:00:e2:e0:05", addr: "10.77.0.15"}
+		l.define(t, m)
+		h := m.metal(t, l, k)
+		l.control(t, m, "redfish", h)
+		l.installFromDisc(t, m, h.Host)
+	})
+}
+
+// installFromDisc installs a machine that boots nothing from the network, from
+// the disc that margay has its controller fetch.
+func (l *lab) installFromDisc(t *testing.T, m machine, h *bmctest.Host) {
+	watch := l.watch(t, m.name)
+	l.say(t, "on", "rmedia", m.name, "boot")
+	c := l.rcons(t, m.name)
+	c.wait(t, 3*time.Minute, "MBOOT-DONE")
+	checkWatch(t, m.name, watch(), "bootdevice", "power", "dhcp", "bootcfg", "modules", "kickstart", "installing", "installed")
+	l.expect(t, m.name, "status=installed")
+	l.say(t, "eject", "rmedia", m.name, "eject")
+	l.say(t, "empty", "rmedia", m.name, "stat")
+	if boots := h.Boots(); boots[0].Device != bmc.CD {
+		t.Errorf("booted from %+v, want the disc", boots)
 	}
 }
 
@@ -49,21 +74,28 @@ type metal struct {
 }
 
 // metal makes the machine a process behind a power button. It boots from the
-// network only if it is told to.
-func (m machine) metal(t *testing.T, lan *netboottest.LAN, k kit) metal {
+// network or a disc only if it is told to; with a disc its card boots nothing.
+func (m machine) metal(t *testing.T, l *lab, k kit) metal {
 	t.Helper()
-	tap := "tap" + m.name
-	if err := lan.Tap(tap); err != nil {
+	tap, dir := "tap"+m.name, t.TempDir()
+	if err := l.lan.Tap(tap); err != nil {
 		t.Fatal(err)
 	}
 	serial := filepath.Join(shortDir(t), "serial")
 	qemu, args := netboottest.Binary(t, "qemu-system-x86_64"), strings.Join(m.args(t, k, tap), "\n")
 	args = strings.Replace(args, "-serial\nstdio", "-chardev\nsocket,id=line,path="+serial+",server=on,wait=off\n-serial\nchardev:line", 1)
 	disk := strings.NewReplacer("bootindex=0", "bootindex=1", "bootindex=1", "bootindex=0").Replace(args)
-	p := &bmctest.Process{Start: lan.Start, Command: func(b bmc.Boot, _ string) (*exec.Cmd, error) {
+	p := &bmctest.Process{Start: l.lan.Start, Command: func(b bmc.Boot, media string) (*exec.Cmd, error) {
 		with := disk
-		if b.Device == bmc.Network {
+		switch b.Device {
+		case bmc.Network:
 			with = args
+		case bmc.CD:
+			file, err := l.fetch(media, dir)
+			if err != nil {
+				return nil, err
+			}
+			with = strings.Replace(args, "bootindex=0,mac=", "mac=", 1) + "\n-drive\nif=none,id=cd,media=cdrom,format=raw,readonly=on,file=" + file + "\n-device\nide-cd,drive=cd,bootindex=0"
 		}
 		cmd := exec.Command(qemu, strings.Split(with, "\n")...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -74,6 +106,18 @@ func (m machine) metal(t *testing.T, lan *netboottest.LAN, k kit) metal {
 	p.Ended = h.Stopped
 	t.Cleanup(func() { _ = p.PowerOff() })
 	return metal{h, serial}
+}
+
+// fetch gets what is in the virtual drive as the controller does.
+func (l *lab) fetch(url, dir string) (file string, err error) {
+	l.server.Do(func() {
+		var out []byte
+		cmd := exec.Command("curl", "-sSf", "-o", filepath.Join(dir, "cd.iso"), url)
+		if out, err = cmd.CombinedOutput(); err != nil {
+			err = fmt.Errorf("%s: %v: %s", url, err, out)
+		}
+	})
+	return filepath.Join(dir, "cd.iso"), err
 }
 
 // line connects to the machine's serial line, which is there while it is on.
