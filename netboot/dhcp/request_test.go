@@ -42,7 +42,7 @@ func TestRefusesHostile(t *testing.T) {
 		{"two message types", append(made(t)[:atOptions], optMessageType, 1, 1, optMessageType, 1, 1), errOptionLen},
 		{"long message type", append(made(t)[:atOptions], optMessageType, 2, 1, 1), errOptionLen},
 		{"an OFFER", append(made(t)[:atOptions], optMessageType, 1, msgOffer), errNotDHCP},
-		{"a leasequery", append(made(t)[:atOptions], optMessageType, 1, 10), errNotDHCP},
+		{"a reply to a leasequery", append(made(t)[:atOptions], optMessageType, 1, msgLeaseActive), errNotDHCP},
 		{"short requested address", append(made(t)[:atOptions], optMessageType, 1, 3, optRequested, 3, 1, 2, 3), errOptionLen},
 		{"server for everybody", append(made(t)[:atOptions], optMessageType, 1, 3, optServer, 4, 255, 255, 255, 255), errAddress},
 		{"client id in pieces", append(made(t)[:atOptions], bytes.Repeat(append([]byte{optClientID, 200}, make([]byte, 200)...), 2)...), errNotDHCP},
