@@ -41,6 +41,23 @@ func TestHardware(t *testing.T) {
 			l.installByHand(t, tt.machine, h.Host)
 		})
 	}
+	t.Run("rinstall", func(t *testing.T) { // as operators do it, by one command
+		for _, tt := range []struct {
+			machine
+			mgt string
+		}{
+			{machine{firmware: bios, name: "esx3", mac: "52:54:00:e2:e0:03", addr: "10.77.0.13"}, "ipmi"},
+			{machine{firmware: bios, name: "esx4", mac: "52:54:00:e2:e0:04", addr: "10.77.0.14"}, "redfish"},
+		} {
+			t.Run(tt.mgt, func(t *testing.T) {
+				t.Parallel()
+				l.define(t, tt.machine)
+				h := tt.machine.metal(t, l, k)
+				l.control(t, tt.machine, tt.mgt, h)
+				l.rinstall(t, tt.machine, h.Host)
+			})
+		}
+	})
 	t.Run("disc", func(t *testing.T) {
 		// ipxe.iso of the loader's build boots nothing under BIOS.
 		m := machine{firmware: uefi, name: "esx5", mac: "52:54:00:e2:e0:05", addr: "10.77.0.15"}
@@ -49,6 +66,24 @@ func TestHardware(t *testing.T) {
 		l.control(t, m, "redfish", h)
 		l.installFromDisc(t, m, h.Host)
 	})
+}
+
+// rinstall installs a machine that runs something else, and looks whether its
+// timeline reads as one story.
+func (l *lab) rinstall(t *testing.T, m machine, h *bmctest.Host) {
+	l.say(t, "on", "rpower", m.name, "on")
+	watch := l.watch(t, m.name)
+	out := l.run(t, "rinstall", m.name, "install")
+	for _, want := range []string{m.name + ": Network\n", m.name + ": reset\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("rinstall printed %q, want %q in it", out, want)
+		}
+	}
+	checkWatch(t, m.name, watch(), "bootdevice: Network, read back", "power: boot: reset", "dhcp", "bootcfg", "modules", "kickstart", "installing", "installed")
+	l.expect(t, m.name, "status=installed")
+	if boots := h.Boots(); len(boots) < 2 || boots[1].Device != bmc.Network {
+		t.Errorf("booted from %+v, want the network the second time", boots)
+	}
 }
 
 // installFromDisc installs a machine that boots nothing from the network, from
