@@ -22,10 +22,11 @@ const setsMin = 1024
 func newBuilder() *builder {
 	return &builder{
 		snap: &Snapshot{
-			kinds: map[Kind]*sorted[*slot]{},
-			macs:  newIndex[macKey](),
-			addrs: newIndex[netip.Addr](),
-			env:   &env{exprs: new(exprCache)},
+			kinds:   map[Kind]*sorted[*slot]{},
+			changed: map[Kind]int64{},
+			macs:    newIndex[macKey](),
+			addrs:   newIndex[netip.Addr](),
+			env:     &env{exprs: new(exprCache)},
 		},
 		sets: make(map[string]*groupSet),
 		max:  setsMin,
@@ -60,6 +61,10 @@ func (b *builder) apply(recs []Record, rev int64) *Snapshot {
 	c := &change{b: b, e: new(edit), next: *b.snap, own: make(map[Kind]bool), touched: make(map[string]*slot)}
 	c.next.rev = rev
 	c.next.kinds = maps.Clone(b.snap.kinds)
+	c.next.changed = maps.Clone(b.snap.changed)
+	for _, r := range recs {
+		c.next.changed[r.Kind] = rev
+	}
 	groups := make(map[string]bool) // true: it may change what the indexes have of its members
 	hierarchy := false
 	for _, r := range recs {
@@ -193,7 +198,7 @@ func (c *change) replace(s *slot, indexed bool) {
 	if indexed {
 		c.touched[s.rec.Name] = s
 	}
-	c.table(KindNode).put(c.e, s.rec.Name, &slot{rec: s.rec, disabled: s.disabled, set: c.setOf(s.rec)})
+	c.table(KindNode).put(c.e, s.rec.Name, &slot{rec: s.rec, disabled: s.disabled, changed: s.changed, set: c.setOf(s.rec)})
 }
 
 // setOf returns the rows that a node inherits.
@@ -237,7 +242,10 @@ func (c *change) putNode(r Record) {
 		c.table(KindNode).remove(c.e, r.Name)
 	} else {
 		s := newSlot(r)
-		s.set = c.setOf(r)
+		s.set, s.changed = c.setOf(r), c.next.rev
+		if old != nil && sameButStatus(old.rec.Attrs, r.Attrs) {
+			s.changed = old.changed
+		}
 		after = s.set.names
 		c.table(KindNode).put(c.e, r.Name, s)
 	}

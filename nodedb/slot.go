@@ -11,7 +11,8 @@ import (
 // groups differ.
 type slot struct {
 	rec      Record
-	disabled bool // some table's row is switched off
+	disabled bool  // some table's row is switched off
+	changed  int64 // of a node: the revision of its record, less changes of status
 	set      *groupSet
 	node     atomic.Pointer[Node] // built when first asked for
 }
@@ -66,6 +67,31 @@ func newSlot(r Record) *slot {
 		}
 	}
 	return s
+}
+
+// statusColumns say how a node is, not what it is to be.
+var statusColumns = []string{
+	"nodelist.status", "nodelist.statustime", "nodelist.appstatus", "nodelist.appstatustime", "nodelist.updatestatus", "nodelist.updatestatustime",
+}
+
+// sameButStatus says whether two records of a node differ in its status at most.
+func sameButStatus(a, b map[string]string) bool {
+	n := 0 // columns of a that count
+	for column, v := range a {
+		if slices.Contains(statusColumns, column) {
+			continue
+		}
+		if w, ok := b[column]; !ok || w != v {
+			return false
+		}
+		n++
+	}
+	for column := range b {
+		if !slices.Contains(statusColumns, column) {
+			n--
+		}
+	}
+	return n == 0
 }
 
 // isDisabled says whether a value of a disable column switches its row off.

@@ -13,6 +13,7 @@ import (
 // with its neighbours all that they have in common; keep it as long as needed.
 type Snapshot struct {
 	rev     int64
+	changed map[Kind]int64 // when a kind last changed; never written to once shown
 	kinds   map[Kind]*sorted[*slot]
 	members sorted[*sorted[struct{}]] // nodes by group, from nodelist.groups
 	macs    index[macKey]
@@ -39,6 +40,29 @@ func (l *lazy[T]) get(make func() T) T {
 
 // Rev is the store's revision that the snapshot shows.
 func (s *Snapshot) Rev() int64 { return s.rev }
+
+// Changed is the newest revision at which a record changed, of the kinds that
+// counts says yes to: as long as it stays, so do those records.
+func (s *Snapshot) Changed(counts func(Kind) bool) int64 {
+	var newest int64
+	for k, rev := range s.changed {
+		if rev > newest && counts(k) {
+			newest = rev
+		}
+	}
+	return newest
+}
+
+// NodeChanged is the revision at which a node's record last changed otherwise
+// than in its status, 0 if there is no such node. What its groups give it is
+// in their own records.
+func (s *Snapshot) NodeChanged(name string) int64 {
+	rec, ok := s.slot(Key{KindNode, name})
+	if !ok {
+		return 0
+	}
+	return rec.changed
+}
 
 // kind returns the records of a kind; it may not be changed.
 func (s *Snapshot) kind(k Kind) *sorted[*slot] {

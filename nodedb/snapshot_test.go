@@ -320,3 +320,37 @@ func TestMACs(t *testing.T) {
 		}
 	}
 }
+
+// TestWhenWhatChanged: status is not what a node is.
+func TestWhenWhatChanged(t *testing.T) {
+	db := nodedbtest.New(t, nodedbtest.Node("n1", "all"), nodedbtest.Site("domain", "a"))
+	isSite := func(k nodedb.Kind) bool { return k == nodedb.KindSite }
+	at := func() (node, site int64) { s := db.Snapshot(); return s.NodeChanged("n1"), s.Changed(isSite) }
+	n1 := nodedb.Key{Kind: nodedb.KindNode, Name: "n1"}
+	steps := []struct {
+		name       string
+		change     func(*nodedb.Tx)
+		node, site bool
+	}{
+		{"status", func(tx *nodedb.Tx) { tx.Set(n1, "nodelist.status", "booted") }, false, false},
+		{"another status", func(tx *nodedb.Tx) { tx.Set(n1, "nodelist.status", "failed") }, false, false},
+		{"a column more", func(tx *nodedb.Tx) { tx.Set(n1, "nodetype.os", "esxi8") }, true, false},
+		{"another value", func(tx *nodedb.Tx) { tx.Set(n1, "nodetype.os", "esxi7") }, true, false},
+		{"one for another", func(tx *nodedb.Tx) { tx.Set(n1, "nodetype.os", ""); tx.Set(n1, "nodetype.arch", "esxi7") }, true, false},
+		{"a column less", func(tx *nodedb.Tx) { tx.Set(n1, "nodetype.arch", "") }, true, false},
+		{"no status", func(tx *nodedb.Tx) { tx.Set(n1, "nodelist.status", "") }, false, false},
+		{"group", func(tx *nodedb.Tx) { tx.Set(nodedb.Key{Kind: nodedb.KindGroup, Name: "all"}, "nodetype.os", "x") }, false, false},
+		{"site", func(tx *nodedb.Tx) { tx.Set(nodedb.Key{Kind: nodedb.KindSite, Name: "domain"}, "site.value", "b") }, false, true},
+		{"none", func(tx *nodedb.Tx) { tx.Delete(nodedb.Key{Kind: nodedb.KindSite, Name: "domain"}) }, false, true},
+		{"gone", func(tx *nodedb.Tx) { tx.Delete(n1) }, true, false},
+		{"back", func(tx *nodedb.Tx) { tx.Put(n1, map[string]string{"nodelist.": "", "nodelist.groups": "all"}) }, true, false},
+	}
+	for _, step := range steps {
+		node, site := at()
+		update(t, db, step.change)
+		node2, site2 := at()
+		if (node2 != node) != step.node || (site2 != site) != step.site {
+			t.Errorf("%s: node %d, then %d; site %d, then %d", step.name, node, node2, site, site2)
+		}
+	}
+}

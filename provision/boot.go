@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"margay/netboot"
 	"margay/nodedb"
 )
 
@@ -68,9 +67,18 @@ func current(snap *nodedb.Snapshot, n *nodedb.Node) target {
 
 // boot gathers all that a family renders a node's boot from.
 func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server netip.Addr) (*Boot, Family, error) {
+	return s.bootSeen(snap, n, t, server, nil)
+}
+
+// bootSeen is boot, and has seen note which files on disk it depends on.
+func (s *Service) bootSeen(snap *nodedb.Snapshot, n *nodedb.Node, t target, server netip.Addr, seen *witness) (*Boot, Family, error) {
 	f, err := s.family(t.os)
 	if err != nil {
 		return nil, nil, err
+	}
+	seen.file(s.treeSource(snap, t.os, t.arch))
+	if m, ok := mediaOf(snap, t.os, t.arch); ok {
+		seen.file(m.ISO)
 	}
 	tree, err := s.tree(snap, t.os, t.arch)
 	switch {
@@ -81,12 +89,15 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 	case err != nil && !s.hasImage(snap, t):
 		return nil, nil, err
 	}
+	if tree == nil {
+		seen.secret() // what diskless images are made of is not watched
+	}
 	b := &Boot{
 		Snap: snap, Node: n, Image: t.image, Mode: t.mode,
 		OS: t.os, Arch: t.arch, Profile: t.profile, Arg: t.arg,
 		Server: server, Base: s.base(server),
-		Tree: tree, TreePath: "install/" + t.os + "/" + t.arch,
-		Install: os.DirFS(s.InstallDir(snap)),
+		Tree: seen.watchTree(tree), TreePath: "install/" + t.os + "/" + t.arch,
+		Install: seen.watchTree(os.DirFS(s.InstallDir(snap))),
 	}
 	if _, err := s.wholeMedium(snap, t.os, t.arch); err == nil {
 		b.MediumURL = b.TreeURL() + "/" + mediumName
@@ -103,6 +114,9 @@ func (s *Service) boot(snap *nodedb.Snapshot, n *nodedb.Node, t target, server n
 			return nil, nil
 		}
 		return data, err
+	}
+	if seen != nil {
+		seen.watch(s, b)
 	}
 	if b.MAC = bootMAC(n); b.MAC == nil {
 		return nil, nil, fmt.Errorf("No MAC address available for this node; set it with chdef %s mac=MAC: %w", n.Name, nodedb.ErrInvalid)
@@ -151,18 +165,14 @@ func (s *Service) hasImage(snap *nodedb.Snapshot, t target) bool {
 	return err == nil && fi.IsDir()
 }
 
-// withTry adds what only a machine that asks brings: its try's token and its
-// firmware.
-func (s *Service) withTry(b *Boot, a *Attempt, try int, m netboot.Machine) {
-	if a != nil && try > 0 {
-		b.Token = a.token(try, b.MAC)
+// withTry adds what only a machine that asks brings: its try's token, its
+// firmware and its protocol.
+func (b *Boot) withTry(a *Attempt, from origin) {
+	if a != nil && from.try > 0 {
+		b.Token = a.token(from.try, b.MAC)
 		b.Step = a.stepID()
 	}
-	b.Firmware = s.journal.firmware(b.Node.Name)
-	b.HTTPBoot = s.journal.httpBoot(b.Node.Name)
-	if m.Firmware != netboot.FirmwareUnknown {
-		b.Firmware, b.HTTPBoot = m.Firmware, m.HTTPBoot
-	}
+	b.Firmware, b.HTTPBoot, b.TFTP = from.firmware, from.httpBoot, from.tftp
 }
 
 // exitScript is what iPXE runs on a node that is to boot from its disk.

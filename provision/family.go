@@ -82,6 +82,10 @@ type Boot struct {
 	// or one for the names; nil where a boot is only rehearsed.
 	HostCert func(given bool, names HostNames) (*HostCert, error)
 
+	// Looked is told of each file outside Tree and Install that a family looks
+	// for, before it does: an operator's template. It may be nil.
+	Looked func(file string)
+
 	// State returns the configuration that a stateless host last posted of
 	// itself (CallbackURL("state")), a gzip tar; nothing if none is kept. It may
 	// be nil.
@@ -161,7 +165,9 @@ type Family interface {
 	// Files are the names that a boot may ask for, in the order of asking:
 	// "script", "boot.cfg", "ks.cfg".
 	Files(b *Boot) []string
-	// Make renders one of Files. The error is the node's, for the prompt.
+	// Make renders one of Files. The error is the node's, for the prompt. script,
+	// boot.cfg and grub.cfg follow from the Boot alone and from no other node's
+	// record: they are kept until one of these changes.
 	Make(b *Boot, name string) ([]byte, error)
 	// Modules are the install tree's files that the rendered boot
 	// configuration loads, loaders and kernel first, with sizes.

@@ -45,8 +45,9 @@ type track struct {
 
 	firmware netboot.Firmware
 	httpBoot bool
-	expect   map[string]int64 // modules by lower-case name, not yet loaded
-	script   time.Time        // when the try began
+	expect   *modules        // nil: not known
+	loaded   map[string]bool // those of them that were
+	script   time.Time       // when the try began
 	dirty    bool
 }
 
@@ -313,8 +314,12 @@ func (j *journal) good(node string) {
 	j.track(node).dirty = true
 }
 
-// expect says which modules the node's boot loader will fetch now.
-func (j *journal) expect(node string, mods map[string]int64) {
+// expect says which modules the node's boot loader will fetch now; nil changes
+// nothing.
+func (j *journal) expect(node string, mods *modules) {
+	if mods == nil {
+		return
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	t := j.track(node)
@@ -322,11 +327,8 @@ func (j *journal) expect(node string, mods map[string]int64) {
 	if tl == nil {
 		return
 	}
-	t.expect = mods
-	tl.Load = &Load{Total: len(mods)}
-	for _, size := range mods {
-		tl.Load.Size += size
-	}
+	t.expect, t.loaded = mods, nil
+	tl.Load = &Load{Total: len(mods.size), Size: mods.total}
 }
 
 // firmware is what the node's machine last said it boots with.
@@ -334,6 +336,15 @@ func (j *journal) firmware(node string) netboot.Firmware {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.track(node).firmware
+}
+
+// firmwareOf is what the node's machine last said it boots with, and whether by
+// HTTP.
+func (j *journal) firmwareOf(node string) (netboot.Firmware, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	t := j.track(node)
+	return t.firmware, t.httpBoot
 }
 
 // httpBoot says whether the node's firmware last asked for a URL.

@@ -148,9 +148,12 @@ func (j *journal) file(n *nodedb.Node, e netboot.Event) {
 // it counts once.
 func (j *journal) module(n *nodedb.Node, name string, e netboot.Event) bool {
 	t := j.track(n.Name)
-	size, ok := t.expect[name]
 	tl := t.current()
-	if !ok || tl == nil || tl.Load == nil {
+	if t.expect == nil || t.loaded[name] || tl == nil || tl.Load == nil {
+		return false
+	}
+	size, ok := t.expect.size[name]
+	if !ok {
 		return false
 	}
 	l := tl.Load
@@ -161,7 +164,10 @@ func (j *journal) module(n *nodedb.Node, name string, e netboot.Event) bool {
 		j.add(n.Name, n.Mode, StepModules, fmt.Sprintf("fetches %d modules, %.1f MB", l.Total, float64(l.Size)/1e6))
 	}
 	if e.Done && e.Err == nil && e.Bytes >= size {
-		delete(t.expect, name)
+		if t.loaded == nil {
+			t.loaded = map[string]bool{}
+		}
+		t.loaded[name] = true
 		l.Count++
 		l.Bytes += size
 		if l.Count == l.Total {

@@ -267,15 +267,27 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 	if held != "" {
 		return s.heldFile(n, file, held)
 	}
-	b, f, err := s.boot(snap, n, current(snap, n), s.facing(snap, n, m.Local))
+	from := s.origin(snap, n, a, try, m)
+	key := renderedKey{n.Name, plainFile(file)}
+	var seen *witness
+	if s.isKept(key.file, m) {
+		if r := s.renders.get(key, from, s.Now()); r != nil {
+			s.journal.expect(n.Name, r.modules)
+			return r.text, nil, nil
+		}
+		seen = &witness{}
+	}
+	b, f, err := s.bootSeen(snap, n, current(snap, n), from.server, seen)
 	if err != nil {
 		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
 	}
-	s.withTry(b, a, try, m)
+	b.withTry(a, from)
 	if !s.dry(m) {
-		b.HostKey = func() ([]byte, error) { return s.hostKey(n.Name) }
+		b.HostKey = func() ([]byte, error) {
+			seen.secret()
+			return s.hostKey(n.Name)
+		}
 	}
-	b.TFTP = m.TFTP
 	if b.HTTPBoot || file == "bootx64.efi" || file == "crypto64.efi" {
 		b.HTTPBoot = true
 	}
@@ -306,8 +318,13 @@ func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.M
 	if err != nil {
 		return nil, nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
 	}
+	r := &rendered{text: text, from: from, seen: seen}
 	if namesModules(b, f, name) && !s.dry(m) {
-		s.expectModules(b, f)
+		r.modules = modulesOf(b, f)
+		s.journal.expect(n.Name, r.modules)
+	}
+	if seen != nil {
+		s.renders.put(key, r, s.Now())
 	}
 	return text, nil, nil
 }
@@ -350,11 +367,8 @@ func treeFile(f Family, b *Boot, file string) string {
 }
 
 // generated is the family's name for a file, if this boot may have it now.
-// UEFI loaders look for boot.cfg below a directory named by their MAC.
 func (s *Service) generated(b *Boot, f Family, a *Attempt, m netboot.Machine, file, query string) (string, error) {
-	if dir, rest, ok := strings.Cut(file, "/"); ok && rest == "boot.cfg" && strings.HasPrefix(dir, "01-") {
-		file = "boot.cfg"
-	}
+	file = plainFile(file)
 	// Installers that put names behind an address take a token before them:
 	// t/TOKEN/user-data is user-data?t=TOKEN.
 	if rest, ok := strings.CutPrefix(file, "t/"); ok {

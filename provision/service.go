@@ -68,6 +68,8 @@ type Service struct {
 	certs     sync.Mutex // held while a host's certificate is made
 	loader    []fs.FS    // boot loaders, the operator's first
 
+	renders renders
+
 	mu      sync.Mutex            // guards the fields below
 	roots   map[string]*os.Root   // install trees by path, opened once
 	mediums map[string]MediumFile // media that are served in place

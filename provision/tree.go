@@ -34,6 +34,15 @@ func (s *Service) tree(snap *nodedb.Snapshot, osName, arch string) (fs.FS, error
 	return r.FS(), nil
 }
 
+// treeSource is the directory of an install tree; "" for a medium in place.
+func (s *Service) treeSource(snap *nodedb.Snapshot, osName, arch string) string {
+	m, ok := mediaOf(snap, osName, arch)
+	if ok && m.InPlace {
+		return ""
+	}
+	return s.treeDir(snap, osName, arch, m.Dir)
+}
+
 // treeDir is the directory of an install tree.
 func (s *Service) treeDir(snap *nodedb.Snapshot, osName, arch, dir string) string {
 	if dir != "" {

@@ -111,20 +111,29 @@ func (s *Service) heldFile(n *nodedb.Node, file, why string) ([]byte, *netboot.F
 	return []byte(text + tail), nil, nil
 }
 
-// expectModules tells the journal what the boot loader will fetch.
-func (s *Service) expectModules(b *Boot, f Family) {
-	mods, err := f.Modules(b)
+// A modules is what a boot loader will fetch. It is never changed.
+type modules struct {
+	size  map[string]int64 // by lower-case name
+	total int64
+}
+
+// modulesOf is what the boot loader will fetch; nil if that cannot be told.
+func modulesOf(b *Boot, f Family) *modules {
+	list, err := f.Modules(b)
 	if err != nil {
-		return
+		return nil
 	}
-	want := make(map[string]int64, len(mods))
-	for _, m := range mods {
+	mods := &modules{size: make(map[string]int64, len(list))}
+	for _, m := range list {
 		if isLoader(m.Name) {
 			continue // loaded before boot.cfg, or at the loader's pleasure
 		}
-		want[strings.ToLower(m.Name)] = m.Size
+		mods.size[strings.ToLower(m.Name)] = m.Size
 	}
-	s.journal.expect(b.Node.Name, want)
+	for _, size := range mods.size {
+		mods.total += size
+	}
+	return mods
 }
 
 // isLoader says whether a file of the tree is a boot program or a part of one.

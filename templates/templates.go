@@ -33,8 +33,14 @@ var builtin embed.FS
 // by several goroutines at once.
 type Set struct {
 	dir  string
-	root fs.FS // nil without a directory
+	root fs.FS             // nil without a directory
+	note func(file string) // nil: nobody wants to know
 
+	found *found
+}
+
+// A found is the templates that were parsed before.
+type found struct {
 	mu    sync.Mutex
 	cache map[string]*Template // by where it comes from; guarded by mu
 }
@@ -42,11 +48,23 @@ type Set struct {
 // New returns the templates with those of dir over them. dir may be empty or
 // not exist; it is looked at anew for every template.
 func New(dir string) *Set {
-	s := &Set{dir: dir, cache: map[string]*Template{}}
+	s := &Set{dir: dir, found: &found{cache: map[string]*Template{}}}
 	if dir != "" {
 		s.root = os.DirFS(dir)
 	}
 	return s
+}
+
+// Noting is the same templates, and tells note of each file of an operator's
+// that is looked for, found or not, before it is: by Find and by what is
+// included. With a nil note it is s itself.
+func (s *Set) Noting(note func(file string)) *Set {
+	if note == nil {
+		return s
+	}
+	c := *s
+	c.note = note
+	return &c
 }
 
 // A Template is a text that was found.
@@ -68,6 +86,10 @@ func (s *Set) Find(names ...string) (*Template, error) {
 	for _, l := range s.layers() {
 		for _, name := range names {
 			t, err := l(name)
+			if err == nil && s.note != nil {
+				own := *t
+				own.set, t = s, &own // what it includes is noted too
+			}
 			if !errors.Is(err, fs.ErrNotExist) {
 				return t, err
 			}
@@ -130,6 +152,9 @@ func (s *Set) fromDisk(name string) (*Template, error) {
 		}
 		file = filepath.Join(s.dir, name)
 	}
+	if s.note != nil {
+		s.note(file)
+	}
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -138,21 +163,21 @@ func (s *Set) fromDisk(name string) (*Template, error) {
 	if fi, err := os.Stat(file); err == nil {
 		mode = fi.Mode().Perm() & 0o755
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := s.cache[file]; t != nil && t.Text == string(b) && t.Mode == mode {
+	s.found.mu.Lock()
+	defer s.found.mu.Unlock()
+	if t := s.found.cache[file]; t != nil && t.Text == string(b) && t.Mode == mode {
 		return t, nil
 	}
 	t := s.template(name, file, string(b))
 	t.Mode = mode
-	s.cache[file] = t
+	s.found.cache[file] = t
 	return t, nil
 }
 
 func (s *Set) fromBuiltin(name string) (*Template, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := s.cache["built-in "+name]; t != nil {
+	s.found.mu.Lock()
+	defer s.found.mu.Unlock()
+	if t := s.found.cache["built-in "+name]; t != nil {
 		return t, nil
 	}
 	if !fs.ValidPath(name) {
@@ -163,12 +188,12 @@ func (s *Set) fromBuiltin(name string) (*Template, error) {
 		return nil, err
 	}
 	t := s.template(name, "built-in "+name, string(b))
-	s.cache[t.Source] = t
+	s.found.cache[t.Source] = t
 	return t, nil
 }
 
 func (s *Set) template(name, source, text string) *Template {
-	t := &Template{Name: name, Source: source, Text: text, Mode: 0o644, set: s}
+	t := &Template{Name: name, Source: source, Text: text, Mode: 0o644, set: &Set{dir: s.dir, root: s.root, found: s.found}}
 	t.parse = sync.OnceValues(func() (*template.Template, error) {
 		return template.New(source).Option("missingkey=error").Funcs(stubs()).Parse(text)
 	})

@@ -63,6 +63,32 @@ func TestAbsoluteNamesAreFiles(t *testing.T) {
 	}
 }
 
+func TestWhatIsLookedForIsNoted(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, "ipxe/a.tmpl", `{{include "b.tmpl" .}}`)
+	put(t, dir, "b.tmpl", "b")
+	s := New(dir)
+	for range 2 { // the second time they are parsed already
+		var noted []string
+		tmpl, err := s.Noting(func(file string) { noted = append(noted, strings.TrimPrefix(file, dir+"/")) }).Find("ipxe/none.tmpl", "ipxe/a.tmpl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := tmpl.Render(nil); err != nil || string(b) != "b" {
+			t.Fatalf("got %q, %v", b, err)
+		}
+		if got := strings.Join(noted, " "); got != "ipxe/none.tmpl ipxe/a.tmpl ipxe/b.tmpl b.tmpl" {
+			t.Errorf("noted %s", got)
+		}
+		if tmpl, err = s.Find("ipxe/a.tmpl"); err != nil {
+			t.Fatal(err)
+		}
+		if tmpl.Render(nil); len(noted) != 4 {
+			t.Error("what others look for is noted")
+		}
+	}
+}
+
 func TestWhatIsWrongIsSaid(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "field.tmpl", "line\n{{.Nonsense}}")

@@ -51,7 +51,7 @@ func (f *Family) script(h *host) ([]byte, error) {
 		}
 		d.Line = line
 	}
-	t, err := f.templates.Find(name)
+	t, err := f.templates.Noting(h.Looked).Find(name)
 	if err != nil {
 		return nil, err
 	}

@@ -4,14 +4,18 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"margay/netboot"
 	"margay/nodedb/nodedbtest"
 	"margay/provision"
 	"margay/provision/media"
 	"margay/provision/provisiontest"
+	"margay/templates"
 )
 
 // TestThroughTheService takes media of several lines in, side by side, and
@@ -84,5 +88,54 @@ func follow(t *testing.T, s *provision.Service, image, kernel string) {
 		if url, ok := strings.CutPrefix(o, "ks="); ok && !strings.Contains(get(url), "vmaccepteula") {
 			t.Errorf("%s: no kickstart at %s", image, url)
 		}
+	}
+}
+
+// TestEditedTemplateIsSeenAtOnce: scripts are kept, but not beyond an edit.
+func TestEditedTemplateIsSeenAtOnce(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	db := nodedbtest.New(t,
+		nodedbtest.Node("esx1", "all", "mac.mac=00:50:56:aa:bb:cc", "hosts.ip=10.1.0.11", "nodetype.arch=x86_64"),
+		nodedbtest.Network("mgt", "10.1.0.0", "255.255.0.0"),
+		nodedbtest.Password("vmware", "root", "cluster"))
+	s := provision.NewService(provision.Config{
+		DB: db, State: t.TempDir(), Families: []provision.Family{New(templates.New(dir))}, HTTPPort: 80,
+		Medium: func(path string) (provision.MediumFile, error) { return media.Open(path) },
+		Local:  func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.1.0.1/16")} },
+	})
+	iso := provisiontest.MakeESXi(t, provisiontest.ESXi{Version: "8.0.2", Total: 1 << 20})
+	if _, err := s.Copycds(ctx, provision.Copy{Path: iso}); err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.Nodeset(ctx, []string{"esx1"}, provision.Action{Image: "esxi8.0.2-x86_64-install-base"})
+	if err != nil || res[0].Err != nil {
+		t.Fatal(err, res)
+	}
+	m := netboot.Machine{Addr: netip.MustParseAddr("10.1.0.11"), Local: netip.MustParseAddr("10.1.0.1"), Firmware: netboot.UEFI64}
+	script := func() string {
+		t.Helper()
+		f, err := s.Open(ctx, m, "boot/esx1/script")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Body.Close()
+		b, err := io.ReadAll(f.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	os.MkdirAll(filepath.Join(dir, "ipxe"), 0o755)
+	for _, text := range []string{"", "#!ipxe\n# one\n", "#!ipxe\n# two\n"} {
+		if text != "" {
+			if err := os.WriteFile(filepath.Join(dir, "ipxe", "esxi.ipxe"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := script(); !strings.HasPrefix(got, text) {
+			t.Fatalf("got %s, want %s", got, text)
+		}
+		time.Sleep(150 * time.Millisecond) // what was changed just now is not kept
+		script()
 	}
 }

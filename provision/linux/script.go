@@ -36,7 +36,7 @@ func (f *Family) script(n *node) ([]byte, error) {
 		// do not look at it.
 		Arguments: " initrd=" + path.Base(files.initrd) + " " + strings.Join(args, " "),
 	}
-	t, err := f.templates.Find("ipxe/linux.ipxe")
+	t, err := f.templates.Noting(n.Looked).Find("ipxe/linux.ipxe")
 	if err != nil {
 		return nil, err
 	}

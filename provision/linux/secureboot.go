@@ -194,7 +194,7 @@ func (f *Family) grub(n *node) ([]byte, error) {
 	if p, ok := signedLoaders(n.Boot); ok && n.Base == "http://"+host {
 		d.HTTP = loadsHTTP(n.Tree, p.grub)
 	}
-	t, err := f.templates.Find("linux/grub.cfg")
+	t, err := f.templates.Noting(n.Looked).Find("linux/grub.cfg")
 	if err != nil {
 		return nil, err
 	}

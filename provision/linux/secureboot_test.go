@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -12,6 +13,7 @@ import (
 	"margay/netboot"
 	"margay/provision"
 	"margay/provision/provisiontest"
+	"margay/templates"
 )
 
 // efiProgram is the beginning of one, with a signature or without.
@@ -205,4 +207,45 @@ func TestMenuByTFTP(t *testing.T) {
 	if menu := s.get(t, "debian-installer/amd64/grub/grub.cfg"); strings.Contains(menu, "start http") || !strings.Contains(menu, "\nstart tftp\n") {
 		t.Errorf("menu:\n%s", menu)
 	}
+}
+
+// A tellingFamily says which files its own looks for as it makes one.
+type tellingFamily struct {
+	provision.Family
+	looked *[]string
+}
+
+func (f tellingFamily) Make(b *provision.Boot, name string) ([]byte, error) {
+	b.Looked = func(file string) { *f.looked = append(*f.looked, name+" "+file) }
+	return f.Family.Make(b, name)
+}
+
+// TestScriptsTellWhatTheyLookFor: they are kept until one of these changes.
+func TestScriptsTellWhatTheyLookFor(t *testing.T) {
+	s := worksite(t)
+	var looked []string
+	set := templates.New("/nonexistent")
+	s.Families = []provision.Family{tellingFamily{New(set), &looked}, tellingFamily{NewWork(set), &looked}}
+	iso := provisiontest.MakeLinux(t, provisiontest.Linux{OS: "rhels9.4", Files: map[string][]byte{
+		"EFI/BOOT/BOOTX64.EFI": efiProgram(true, "shim"), "EFI/BOOT/grubx64.efi": efiProgram(true, "User-Agent: GRUB 2.06 grub"), "images/pxeboot/vmlinuz": efiProgram(true, "kernel"),
+	}})
+	if _, err := s.Copycds(context.Background(), provision.Copy{Path: iso}); err != nil {
+		t.Fatal(err)
+	}
+	check := func(url, want string) {
+		t.Helper()
+		looked = nil
+		if s.get(t, url); !slices.Contains(looked, want) {
+			t.Errorf("%s: told of %q, not of %s", url, looked, want)
+		}
+	}
+	if err := s.nodeset(t, "rhels9.4-x86_64-install-compute"); err != nil {
+		t.Fatal(err)
+	}
+	check("boot/vm1/script", "script /nonexistent/ipxe/linux.ipxe")
+	check("boot/vm1/grub.cfg", "grub.cfg /nonexistent/linux/grub.cfg")
+	if _, err := s.chain(t, "shell"); err != nil {
+		t.Fatal(err)
+	}
+	check("boot/vm1/script", "script /nonexistent/ipxe/linux.ipxe")
 }

@@ -149,7 +149,7 @@ func (w *Work) script(b *provision.Boot) ([]byte, error) {
 	if strings.ContainsAny(d.State, "${}\r\n") {
 		return nil, fmt.Errorf("%s: %q cannot stand in an iPXE script: %w", b.Mode, d.State, nodedb.ErrInvalid)
 	}
-	t, err := w.templates.Find("ipxe/linux.ipxe")
+	t, err := w.templates.Noting(b.Looked).Find("ipxe/linux.ipxe")
 	if err != nil {
 		return nil, err
 	}
