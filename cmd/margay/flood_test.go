@@ -98,7 +98,9 @@ func TestFlood(t *testing.T) {
 	alive()
 	late = s.memory(t)
 	t.Logf("%d packets: %d MB after a quarter, %d MB at the end", packets, early>>20, late>>20)
-	if late > early+early/4+16<<20 {
+	// What is not collected yet comes and goes by some dozen MB; what is kept
+	// of each packet shows in a million.
+	if late > early+early/4+64<<20 {
 		t.Errorf("grown from %d to %d MB", early>>20, late>>20)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"margay/nodedb"
@@ -264,6 +265,9 @@ func (s *Store) finished(ctx context.Context, id string) error {
 		}
 		if err == nil {
 			continue
+		}
+		if errors.Is(err, rpctypes.ErrNoSpace) { // a person is needed: do not let the caller wait for one
+			return fmt.Errorf("%s: the change is made but not yet seen: %s: %w", s.name, roomAgain, rpctypes.ErrNoSpace)
 		}
 		select {
 		case <-ctx.Done():

@@ -119,6 +119,9 @@ func (s *Store) Close() error {
 	return s.c.Close()
 }
 
+// roomAgain is the way out of an etcd that takes no more.
+const roomAgain = "it is full: etcdctl compact and defrag it, or raise its --quota-backend-bytes, and then etcdctl alarm disarm"
+
 // explain names etcd in an error.
 func (s *Store) explain(err error) error {
 	switch {
@@ -127,7 +130,7 @@ func (s *Store) explain(err error) error {
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return nodedb.ErrCompact
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		return fmt.Errorf("%s: not written, it is full: etcdctl compact and defrag it, or raise its --quota-backend-bytes, and then etcdctl alarm disarm: %w", s.name, err)
+		return fmt.Errorf("%s: not written, %s: %w", s.name, roomAgain, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		if why := probe(s.cfg); why != nil {
 			return fmt.Errorf("%s does not answer: %w (%v)", s.name, err, why)

@@ -23,14 +23,15 @@ import (
 type source struct {
 	*httptest.Server
 	data   []byte
-	breaks int64 // bytes after which an answer breaks off; 0: never
+	breaks atomic.Int64 // bytes after which an answer breaks off; 0: never
 	etag   atomic.Value
 	asked  atomic.Int64
 	sent   atomic.Int64
 }
 
 func newSource(t *testing.T, size int, breaks int64) *source {
-	s := &source{data: make([]byte, size), breaks: breaks}
+	s := &source{data: make([]byte, size)}
+	s.breaks.Store(breaks)
 	rand.Read(s.data)
 	s.etag.Store(`"one"`)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,8 +52,8 @@ type breaking struct {
 }
 
 func (b *breaking) Write(p []byte) (int, error) {
-	if b.s.breaks > 0 && b.n+int64(len(p)) > b.s.breaks {
-		n, _ := b.ResponseWriter.Write(p[:b.s.breaks-b.n])
+	if at := b.s.breaks.Load(); at > 0 && b.n+int64(len(p)) > at {
+		n, _ := b.ResponseWriter.Write(p[:at-b.n])
 		b.s.sent.Add(int64(n))
 		http.NewResponseController(b.ResponseWriter).Flush()
 		panic(http.ErrAbortHandler)
@@ -114,7 +115,7 @@ func TestAgain(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
-	s.breaks = 0
+	s.breaks.Store(0)
 	before := s.sent.Load()
 	f = &Fetcher{Dir: f.Dir}
 	f.must(t, s)
@@ -133,7 +134,7 @@ func TestChanged(t *testing.T) {
 	for _, tag := range []string{`"two"`, "", `W/"weak"`} {
 		s := newSource(t, 500_000, 300_000)
 		f := fetcher(t)
-		s.breaks = 300_000
+		s.breaks.Store(300_000)
 		ctx, cancel := context.WithCancel(t.Context())
 		f.Fetch(ctx, s.URL+"/a.iso", func(done, _ int64) {
 			if done >= 300_000 {
@@ -141,7 +142,7 @@ func TestChanged(t *testing.T) {
 			}
 		})
 		rand.Read(s.data)
-		s.breaks = 0
+		s.breaks.Store(0)
 		s.etag.Store(tag)
 		f.must(t, s)
 		cancel()
