@@ -79,8 +79,9 @@ func (c *Controller) Do(ctx context.Context, a bmc.Action) error {
 		return bmc.ErrUnsupported
 	}
 	err := c.s.do(ctx, operator, &chassis.ChassisControlRequest{ChassisControl: order}, nil)
-	// CCh: the action is optional and not there; D5h: not in this state.
-	if code := codeOf(err); code == types.CodeRequestDataFieldInvalid || code == types.CodeNotSupported {
+	// CCh and C9h: the action is optional and not there; D5h: not in this state.
+	switch codeOf(err) {
+	case types.CodeRequestDataFieldInvalid, types.CodeParameterOutOfRange, types.CodeNotSupported:
 		return unsupported(err)
 	}
 	return err
