@@ -17,17 +17,27 @@ import (
 // netbootFiles is where Debian's package has the installer for network boot.
 const netbootFiles = "/usr/lib/debian-installer/images/12/amd64/text"
 
-// TestDebianInstaller boots Debian's own installer, which fetches its preseed
-// file, runs its early command, and asks our mirror for packages.
+// TestDebianInstaller boots Debian's own installer, under BIOS and UEFI, which
+// fetches its preseed file, runs its early command, and asks our mirror for
+// packages.
 func TestDebianInstaller(t *testing.T) {
 	if _, err := os.Stat(netbootFiles); err != nil {
 		missing(t, "debian-installer-12-netboot-amd64")
 	}
 	w := newWorld(t)
 	t.Log(w.run(t, "copycds", debianMedium(t)))
+	t.Run("bios", func(t *testing.T) {
+		installDebian(t, w, machine{name: "deb1", mac: "52:54:00:78:00:03", addr: "10.78.0.13", memory: "1024"})
+	})
+	t.Run("uefi", func(t *testing.T) {
+		installDebian(t, w, machine{name: "deb2", mac: "52:54:00:78:00:0b", addr: "10.78.0.21", memory: "1024", uefi: true})
+	})
+}
+
+// installDebian follows a machine until its installer asks for packages.
+func installDebian(t *testing.T, w *world, m machine) {
 	asked := w.watchMirror(t)
 	w.run(t, "chdef", "-t", "osimage", "debian12-x86_64-install-compute", "pkgdir="+asked.url)
-	m := machine{name: "deb1", mac: "52:54:00:78:00:03", addr: "10.78.0.13", memory: "1024"}
 	w.define(t, m)
 	if got, want := w.run(t, "nodeset", m.name, "osimage=debian12-x86_64-install-compute"), m.name+": install debian12-x86_64-compute\n"; got != want {
 		t.Fatalf("nodeset: got %q, want %q", got, want)
