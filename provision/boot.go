@@ -76,9 +76,9 @@ func (s *Service) bootSeen(snap *nodedb.Snapshot, n *nodedb.Node, t target, serv
 	if err != nil {
 		return nil, nil, err
 	}
-	seen.file(s.treeSource(snap, t.os, t.arch))
+	seen.source(s.treeSource(snap, t.os, t.arch))
 	if m, ok := mediaOf(snap, t.os, t.arch); ok {
-		seen.file(m.ISO)
+		seen.source(m.ISO)
 	}
 	tree, err := s.tree(snap, t.os, t.arch)
 	switch {

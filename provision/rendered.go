@@ -24,9 +24,8 @@ import (
 //
 // What is checked at every request: the definitions and the node's own record,
 // by their revisions; attempt and try; how the machine asks; the operator's
-// templates, the medium's file, the directory of the install tree and what a
-// stateless host saved, by a stat each. Files in the install tree are looked at
-// again after treeCheck.
+// templates and what a stateless host saved, by a stat each. Install trees, which
+// copycds alone is to change, are looked at again after treeCheck.
 const (
 	maxRendered = 32 << 20    // bytes that are kept
 	treeCheck   = time.Second // how long files of an install tree are taken to be as they were
@@ -185,7 +184,7 @@ func (r *rendered) size() int {
 // were before they were read. It is nil where nobody wants to know.
 type witness struct {
 	files   []look // by path
-	tree    []look // of install trees
+	tree    []look // install trees and what is in them
 	trees   int    // how many there are
 	private bool   // something was asked for that is not to be kept
 	fresh   bool   // a file was changed just now
@@ -232,6 +231,14 @@ func (l look) now() stamp {
 func (w *witness) file(name string) {
 	if w != nil && name != "" {
 		w.note(&w.files, look{name: name})
+	}
+}
+
+// source notes what an install tree is in: its directory, its medium. copycds
+// changes the table as well.
+func (w *witness) source(name string) {
+	if w != nil && name != "" {
+		w.note(&w.tree, look{name: name})
 	}
 }
 

@@ -143,14 +143,6 @@ func TestKeptFilesFollowWhatTheyAreMadeFrom(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "state=3"},
-		{"another tree in place", func(t *testing.T, s *Service, _ countedFamily) {
-			dir := filepath.Join(s.State, "install", "esxi8", "x86_64")
-			if err := os.Rename(dir, dir+".old"); err != nil {
-				t.Fatal(err)
-			}
-			os.MkdirAll(dir, 0o755)
-			writeFile(t, filepath.Join(dir, "b.b00"), "other")
-		}, "kernel=other"},
 		{"server", attr(node, "noderes.xcatmaster", "10.1.0.9"), "server=10.1.0.9"},
 	}
 	for _, tt := range tests {
@@ -296,14 +288,26 @@ func TestSecretsAreNotKept(t *testing.T) {
 	}
 }
 
-// TestFilesOfTheTreeAreLookedAtAgain: within treeCheck.
-func TestFilesOfTheTreeAreLookedAtAgain(t *testing.T) {
-	s, c, _, _ := keeping(t)
-	writeFile(t, filepath.Join(s.State, "install", "esxi8", "x86_64", "b.b00"), "by hand")
-	c.tick(treeCheck)
-	if text, err := s.get(from1, "boot/esx1/boot.cfg"); err != nil || !strings.Contains(text, "kernel=by hand") {
-		t.Errorf("got %s, %v", text, err)
+// TestTreesAreLookedAtAgain: within treeCheck, if they are changed by hand.
+func TestTreesAreLookedAtAgain(t *testing.T) {
+	s, c, made, _ := keeping(t)
+	dir := filepath.Join(s.State, "install", "esxi8", "x86_64")
+	check := func(want string) {
+		t.Helper()
+		c.tick(treeCheck)
+		if text, err := s.get(from1, "boot/esx1/boot.cfg"); err != nil || !strings.Contains(text, "kernel="+want) {
+			t.Errorf("got %s, %v, want kernel=%s", text, err, want)
+		}
 	}
+	writeFile(t, filepath.Join(dir, "b.b00"), "by hand")
+	check("by hand")
+	s.waitKept(t, made)
+	if err := os.Rename(dir, dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	os.MkdirAll(dir, 0o755)
+	writeFile(t, filepath.Join(dir, "b.b00"), "another")
+	check("another")
 }
 
 // TestRendersAreBounded: by bytes, and the one last asked for stays.

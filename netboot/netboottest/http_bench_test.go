@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,8 +54,10 @@ func benchServeHTTP(dir string) {
 func benchLoadHTTP() {
 	l := loadArgs()
 	var clients []fetcher
-	for range l.Clients {
-		clients = append(clients, &httpFetcher{load: l})
+	for i := range l.Clients {
+		own := l
+		own.File = strings.ReplaceAll(l.File, "#", strconv.Itoa(i))
+		clients = append(clients, &httpFetcher{load: own, client: i})
 	}
 	runLoad(l, clients)
 }

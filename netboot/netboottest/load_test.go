@@ -279,16 +279,20 @@ func (f *tftpFetcher) ack() {
 // throw away (MSG_TRUNC, tcp(7)), but for their length.
 type httpFetcher struct {
 	load
-	tls   bool
-	fd    int
-	head  []byte
-	left  int64 // of the body; -1: the head is not whole
-	bytes int64
+	client int
+	tls    bool
+	fd     int
+	head   []byte
+	left   int64 // of the body; -1: the head is not whole
+	bytes  int64
 }
 
 func (f *httpFetcher) begin(n int) (int, error) {
 	if f.fd == 0 {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil && f.Sources {
+			err = unix.Bind(fd, &unix.SockaddrInet4{Addr: renderedAddr(f.client).As4()})
+		}
 		if err == nil {
 			err = unix.Connect(fd, &unix.SockaddrInet4{Port: 80, Addr: netip.MustParseAddr(benchAddr).As4()})
 		}

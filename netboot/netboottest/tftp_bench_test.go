@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		benchServeHTTP(os.Getenv("MARGAY_BENCH_DIR"))
 	case "http-load":
 		benchLoadHTTP()
+	case "boot-server":
+		benchServeBoots(os.Getenv("MARGAY_BENCH_DIR"))
 	case "dhcp-load":
 		benchLoadDHCP()
 	default:
@@ -96,7 +98,8 @@ func benchServeTFTP(dir string) {
 type load struct {
 	Clients, Block, Window int
 	Seconds                float64
-	File                   string
+	File                   string // % in it is a number, another each time; # is the client's
+	Sources                bool   // each client has an address of its own, renderedAddr
 }
 
 func (l load) duration() time.Duration { return time.Duration(l.Seconds * float64(time.Second)) }
