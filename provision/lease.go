@@ -221,7 +221,7 @@ const conflictTries = 3
 // asked for on the network first: what answers there is left alone for a while.
 func (s *Service) leaseFor(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
 	for try := 1; ; try++ {
-		addr, err := s.leases.give(ctx, snap, nw, m, length)
+		addr, err := s.leases.give(ctx, nw, m, length)
 		if err != nil || m.Ask != netboot.AskDiscover || try > conflictTries || !asksFirst(snap) {
 			return addr, err
 		}
@@ -281,13 +281,13 @@ func (s *Service) serverIn(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.
 // give finds the address for a machine and, when it takes it, writes that
 // before returning. No valid address and no error: what it asks for is not its
 // own, and it is to be told so.
-func (l *leaser) give(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
+func (l *leaser) give(ctx context.Context, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
 	if m.Ask == netboot.AskRequest {
 		return l.take(ctx, nw, m, length)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	snap = l.db.Snapshot() // a lease that is no offer any more is in this one
+	snap := l.db.Snapshot() // a lease that is no offer any more is in this one
 	now := l.now()
 	l.sweep(now)
 	addr := l.choose(snap, nw, m, now)
