@@ -343,5 +343,5 @@ func (m *Manager) relocate(ctx context.Context, snap *nodedb.Snapshot, hv Hyperv
 		return Result{}, fmt.Errorf("Relocating to %s %w", req.Storage, err)
 	}
 	// "to to" is how xCAT prints it, and what scripts look for.
-	return Result{Text: "relocated to to " + l.String(), Facts: map[string]string{"vm.storage": keepModels(g, "vm.storage", l.String())}}, nil
+	return Result{Text: "relocated to " + l.String(), Facts: map[string]string{"vm.storage": keepModels(g, "vm.storage", l.String())}}, nil
 }

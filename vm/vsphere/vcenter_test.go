@@ -71,7 +71,7 @@ func TestVCenter(t *testing.T) {
 func TestStorageMigration(t *testing.T) {
 	_, c := vcenter(t, vmtest.Options{Datastores: []string{"datastore1", "fast"}})
 	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1"), "")
-	want(t, "rmigrate -s", migrate(t, c, vm.MigrateRequest{Storage: "vmfs://fast"}, "vm1"), "vm1: relocated to to vmfs://fast")
+	want(t, "rmigrate -s", migrate(t, c, vm.MigrateRequest{Storage: "vmfs://fast"}, "vm1"), "vm1: relocated to vmfs://fast")
 	if n := c.Nodes(t, "vm1")[0]; n.VMStorage != "vmfs://fast" {
 		t.Errorf("the table has it on %s", n.VMStorage)
 	}
