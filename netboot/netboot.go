@@ -129,6 +129,7 @@ type Plan struct {
 	Server   netip.Addr       // server identifier; zero: Machine.Local
 	Next     netip.Addr       // where File is had by TFTP; zero: Server
 	File     string           // TFTP name or URL; empty: nothing to boot
+	Why      string           // why a machine that boots gets nothing to boot; for events, never sent
 	Options  map[uint8][]byte // any further option, raw
 	Nak      bool             // the address it asks for is not its own
 	Denied   bool             // for the planner's own use: no answer is due
@@ -176,6 +177,7 @@ const (
 	StepInform   Step = "inform"
 	StepRelease  Step = "release"
 	StepDecline  Step = "decline"
+	StepForeign  Step = "foreign" // took the offer of another server, Machine.Server
 	StepFile     Step = "file"    // a file was asked for; Done false at its start
 	StepRefused  Step = "refused" // Err says why
 )

@@ -32,6 +32,7 @@ var siteKeys = []SiteKey{
 	{"cleanupxcatpost", "no", "whether postscripts are removed from a node when done"},
 	{"consoleondemand", "no", "whether consoles are connected only while somebody looks"},
 	{"dhcpbackend", "", "which DHCP server of other products is used; has no effect here"},
+	{"dhcpforeigncheck", "300", "seconds between looks for other DHCP servers on the interfaces that are served; 0: none"},
 	{"dhcpinterfaces", "", "interfaces to serve DHCP on: eth0,eth1 or mn|eth0;sn|eth1; all that have a network if empty"},
 	{"dhcplease", "43200", "seconds that an address is leased for"},
 	{"dhcppingcheck", "", "no: addresses of dynamic ranges are given without asking the network first whether somebody has them"},

@@ -59,7 +59,7 @@ func TestLeases(t *testing.T) {
 		}
 		given[a] = i
 	}
-	if _, err := s.Plan(t.Context(), stranger(9, netboot.AskDiscover)); !errors.Is(err, netboot.ErrIgnore) || !strings.Contains(err.Error(), "used up") {
+	if _, err := s.Plan(t.Context(), stranger(9, netboot.AskDiscover)); !refusedFor(err, "network net1: its dynamic range is used up") {
 		t.Errorf("a ninth stranger: %v, want that the range is used up", err)
 	}
 	for a, i := range given { // each keeps its own, after a restart too
@@ -262,9 +262,9 @@ func TestHolding(t *testing.T) {
 		q    netboot.LeaseQuery
 		want string
 	}{
-		{"a lease", netboot.LeaseQuery{Addr: m.Requested, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 12h0m0s"},
-		{"by MAC", netboot.LeaseQuery{MAC: m.MAC, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 12h0m0s"},
-		{"by client identifier", netboot.LeaseQuery{ClientID: id, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 12h0m0s"},
+		{"a lease", netboot.LeaseQuery{Addr: m.Requested, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 10m0s"},
+		{"by MAC", netboot.LeaseQuery{MAC: m.MAC, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 10m0s"},
+		{"by client identifier", netboot.LeaseQuery{ClientID: id, Relay: relay}, m.Requested.String() + " " + m.MAC.String() + " 10m0s"},
 		{"a node", netboot.LeaseQuery{Addr: node, Relay: relay}, "10.1.0.11 52:54:00:00:00:01 12h0m0s"},
 		{"a node by MAC", netboot.LeaseQuery{MAC: mac("52:54:00:00:00:01"), Relay: relay}, "10.1.0.11 52:54:00:00:00:01 12h0m0s"},
 		{"nobody's", netboot.LeaseQuery{Addr: free, Relay: relay}, "10.1.0.107  0s"},
@@ -317,7 +317,7 @@ func TestClockSteps(t *testing.T) {
 	}
 	for _, step := range []time.Duration{13 * time.Hour, -26 * time.Hour, 20 * 365 * 24 * time.Hour} {
 		c.tick(step)
-		if err := lease(9); !errors.Is(err, netboot.ErrIgnore) {
+		if err := lease(9); !refusedFor(err, "used up") {
 			t.Errorf("the clock was set by %v, and another machine is given an address: %v", step, err)
 		}
 		m := stranger(10, netboot.AskRequest) // one that asks for another's

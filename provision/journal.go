@@ -213,6 +213,9 @@ func (j *journal) add(node string, mode nodedb.Mode, name StepName, text string)
 		last.At = now
 		return
 	}
+	if name == StepRefused && tl.refusedFor(text) {
+		return
+	}
 	tl.Steps = append(tl.Steps, Step{At: now, Name: name, Text: text})
 	if n := len(tl.Steps); n > 200 { // a machine that asks for ever
 		tl.Steps = append(tl.Steps[:100:100], tl.Steps[n-50:]...)

@@ -3,8 +3,10 @@ package provision
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +43,8 @@ type Lease struct {
 type leaser struct {
 	db     *nodedb.DB
 	now    func() time.Time
-	steady func() time.Duration // since some moment, whatever becomes of the clock
+	steady func() time.Duration  // since some moment, whatever becomes of the clock
+	local  func() []netip.Prefix // our own addresses; nil: not known
 
 	mu     sync.Mutex // guards all below
 	held   map[netip.Addr]hold
@@ -175,14 +178,15 @@ func Leases(snap *nodedb.Snapshot) []Lease {
 // dynamic plans for a machine that the table does not know, where its network
 // has a dynamic range.
 func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.Machine) (*netboot.Plan, error) {
-	nw := s.asksIn(snap, m)
-	if nw == nil || len(nw.DynamicRanges) == 0 || len(m.MAC) == 0 {
+	nets := s.dynamicAt(snap, m)
+	if len(nets) == 0 || len(m.MAC) == 0 {
 		return nil, netboot.ErrIgnore
 	}
 	if m.Proxy {
 		return nil, netboot.ErrIgnore // another server gives it an address, and no node is for it
 	}
-	if m.Ask == netboot.AskRequest && m.Server.IsValid() && m.Server != s.serverIn(snap, nw, m) {
+	nw := s.leases.pick(snap, nets, m)
+	if m.Ask == netboot.AskRequest && m.Server.IsValid() && m.Server != s.ownIn(snap, nw, m) {
 		s.leases.forget(m)
 		return nil, netboot.ErrIgnore // it took another server's offer
 	}
@@ -194,7 +198,26 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 	case netboot.AskInform:
 		return nil, netboot.ErrIgnore
 	}
-	p := s.netPlan(snap, nw, s.serverIn(snap, nw, m))
+	for i := 0; ; i++ {
+		p, err := s.dynamicPlan(ctx, snap, nw, m)
+		if m.Ask != netboot.AskDiscover || !errors.Is(err, errUsedUp) {
+			return p, err
+		}
+		if i == len(nets) {
+			return nil, &netboot.Refusal{Reason: err.Error()}
+		}
+		nw = nets[i] // another network of the same wire may have room
+	}
+}
+
+// dynamicPlan is what a machine is told with an address of a network's dynamic
+// range.
+func (s *Service) dynamicPlan(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine) (*netboot.Plan, error) {
+	p := s.netPlan(snap, nw, s.ownIn(snap, nw, m))
+	boots := m.PXE || m.HTTPBoot || m.Loader
+	if boots {
+		p.Lease = min(p.Lease, bootLease)
+	}
 	addr, err := s.leaseFor(ctx, snap, nw, m, p.Lease)
 	if err != nil {
 		return nil, err
@@ -204,7 +227,7 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 		return p, nil
 	}
 	p.Addr = netip.PrefixFrom(addr, nw.Prefix.Bits())
-	if m.PXE || m.HTTPBoot || m.Loader {
+	if boots {
 		p.File = s.discoveryFile(snap, m, p.Server)
 	}
 	if err := s.statements(snap, p, nw, nil, m); err != nil {
@@ -212,6 +235,60 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 	}
 	return p, nil
 }
+
+// bootLease is the longest lease of firmware and boot loaders, xCAT's: what they
+// start asks for itself, and a machine that becomes a node gives its address
+// back without a word.
+const bootLease = 600 * time.Second
+
+// dynamicAt are the networks of a machine's wire whose dynamic ranges are ours
+// to give.
+func (s *Service) dynamicAt(snap *nodedb.Snapshot, m netboot.Machine) []*nodedb.Network {
+	var out []*nodedb.Network
+	for _, nw := range s.networksAt(snap, m) {
+		if len(nw.DynamicRanges) > 0 && s.ourDynamic(nw) {
+			out = append(out, nw)
+		}
+	}
+	return out
+}
+
+// ourDynamic says whether a network's dynamic range is not another server's:
+// networks.dhcpserver may name one.
+func (s *Service) ourDynamic(nw *nodedb.Network) bool {
+	a, err := netip.ParseAddr(nw.DHCPServer)
+	if err != nil || s.Local == nil {
+		return true
+	}
+	return slices.ContainsFunc(s.Local(), func(p netip.Prefix) bool { return p.Addr() == a })
+}
+
+// pick is the network out of several of a wire from which a machine gets its
+// address: that of the address which it asks for, was offered or had, else the
+// first.
+func (l *leaser) pick(snap *nodedb.Snapshot, nets []*nodedb.Network, m netboot.Machine) *nodedb.Network {
+	if len(nets) == 1 {
+		return nets[0]
+	}
+	mac := m.MAC.String()
+	l.mu.Lock()
+	known := []netip.Addr{l.owed[mac], l.hadBefore(snap, mac, l.now()), m.Requested}
+	l.mu.Unlock()
+	if m.Ask != netboot.AskDiscover {
+		known = []netip.Addr{m.Requested}
+	}
+	for _, a := range known {
+		for _, nw := range nets {
+			if a.IsValid() && nw.Prefix.Contains(a) {
+				return nw
+			}
+		}
+	}
+	return nets[0]
+}
+
+// errUsedUp says that a network has no address left to give.
+var errUsedUp = errors.New("its dynamic range is used up; widen dynamicrange, or see margay leases")
 
 // conflictTries is how many addresses are looked at for one that is not in
 // use already.
@@ -255,29 +332,6 @@ func (s *Service) inUse(ctx context.Context, m netboot.Machine, a netip.Addr) bo
 	return s.InUse != nil && m.Interface != "" && s.InUse(ctx, m.Interface, a)
 }
 
-// asksIn is the network that a machine asks from.
-func (s *Service) asksIn(snap *nodedb.Snapshot, m netboot.Machine) *nodedb.Network {
-	if m.Link.IsValid() {
-		return snap.NetworkOf(m.Link)
-	}
-	if m.Relay.IsValid() {
-		return snap.NetworkOf(m.Relay)
-	}
-	return snap.NetworkOf(m.Local)
-}
-
-// serverIn is our address as a machine in a network should know it.
-func (s *Service) serverIn(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine) netip.Addr {
-	if a, err := netip.ParseAddr(nw.TFTPServer); err == nil {
-		return a
-	}
-	if m.Local.IsValid() {
-		return m.Local
-	}
-	a, _ := netip.ParseAddr(snap.Site("master"))
-	return a
-}
-
 // give finds the address for a machine and, when it takes it, writes that
 // before returning. No valid address and no error: what it asks for is not its
 // own, and it is to be told so.
@@ -292,7 +346,7 @@ func (l *leaser) give(ctx context.Context, nw *nodedb.Network, m netboot.Machine
 	l.sweep(now)
 	addr := l.choose(snap, nw, m, now)
 	if !addr.IsValid() {
-		return addr, fmt.Errorf("network %s: its dynamic range is used up; widen dynamicrange: %w", nw.Name, netboot.ErrIgnore)
+		return addr, fmt.Errorf("network %s: %w", nw.Name, errUsedUp)
 	}
 	mac := m.MAC.String()
 	wasAsked := l.offers[addr].asked && l.offers[addr].mac == mac
@@ -313,7 +367,7 @@ func (l *leaser) choose(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Mac
 		}
 	}
 	for _, r := range nw.DynamicRanges {
-		if a := l.unused(snap, r, mac, now); a.IsValid() {
+		if a := l.unused(snap, nw, r, mac, now); a.IsValid() {
 			return a
 		}
 	}
@@ -328,13 +382,13 @@ func (l *leaser) choose(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Mac
 
 // unused is an address of a range that was never leased. It goes on where it
 // found the last one. The caller holds mu.
-func (l *leaser) unused(snap *nodedb.Snapshot, r nodedb.Range, mac string, now time.Time) netip.Addr {
+func (l *leaser) unused(snap *nodedb.Snapshot, nw *nodedb.Network, r nodedb.Range, mac string, now time.Time) netip.Addr {
 	start, ok := l.next[r.First]
 	if !ok || !r.Contains(start) {
 		start = r.First
 	}
 	for a := start; ; {
-		if _, used := snap.Record(leaseKey(a)); !used && l.free(snap, a, mac, now) {
+		if _, used := snap.Record(leaseKey(a)); !used && !fixture(nw, a) && l.free(snap, a, mac, now) {
 			l.next[r.First] = a.Next()
 			return a
 		}
@@ -353,8 +407,16 @@ func (l *leaser) free(snap *nodedb.Snapshot, a netip.Addr, mac string, now time.
 	if o, ok := l.offers[a]; ok && o.mac != mac && now.Before(o.expires) || l.heldByOther(a, mac) {
 		return false
 	}
+	if l.ours(a) {
+		return false
+	}
 	r, there := snap.Record(leaseKey(a))
 	return leasable(snap, r, there, a, mac, now)
+}
+
+// ours says whether an address is one of this host.
+func (l *leaser) ours(a netip.Addr) bool {
+	return l.local != nil && slices.ContainsFunc(l.local(), func(p netip.Prefix) bool { return p.Addr() == a })
 }
 
 // heldByOther says whether another machine has a lease of ours. The caller holds
@@ -383,8 +445,10 @@ func leasable(snap *nodedb.Snapshot, r nodedb.Record, there bool, a netip.Addr, 
 	return now.After(lease.Expires) || lease.MAC == mac && !lease.Bad
 }
 
+// dynamicIn says whether an address is of a network's dynamic ranges, and no
+// fixture of the network.
 func dynamicIn(nw *nodedb.Network, a netip.Addr) bool {
-	if !a.IsValid() {
+	if !a.IsValid() || fixture(nw, a) {
 		return false
 	}
 	for _, r := range nw.DynamicRanges {
@@ -395,10 +459,24 @@ func dynamicIn(nw *nodedb.Network, a netip.Addr) bool {
 	return false
 }
 
+// fixture says whether an address in a network can be no machine's: the
+// network's own and its broadcast address, its gateway and its servers.
+func fixture(nw *nodedb.Network, a netip.Addr) bool {
+	if nw.Prefix.Bits() < nw.Prefix.Addr().BitLen()-1 && (a == nw.Prefix.Masked().Addr() || !nw.Prefix.Contains(a.Next())) {
+		return true
+	}
+	is := func(word string) bool {
+		b, err := netip.ParseAddr(word)
+		return err == nil && a == b
+	}
+	return is(nw.Gateway) || is(nw.TFTPServer) || is(nw.DHCPServer) ||
+		slices.ContainsFunc(nw.Nameservers, is) || slices.ContainsFunc(nw.NTPServers, is) || slices.ContainsFunc(nw.LogServers, is)
+}
+
 // take writes that a machine has the address that it asks for.
 func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
 	a, mac := m.Requested, m.MAC.String()
-	if !dynamicIn(nw, a) {
+	if !dynamicIn(nw, a) || l.ours(a) {
 		return netip.Addr{}, nil
 	}
 	l.mu.Lock()
@@ -480,7 +558,17 @@ func (l *leaser) decline(ctx context.Context, nw *nodedb.Network, m netboot.Mach
 	if err != nil {
 		return err
 	}
+	if offered && o.mac == mac || l.hadIt(mac, a) {
+		return &netboot.Refusal{Reason: fmt.Sprintf("%s declines %s, which another machine has that answers there; left alone for %v", mac, a, quarantine)}
+	}
 	return netboot.ErrIgnore
+}
+
+// hadIt says whether an address is the one that a machine last had.
+func (l *leaser) hadIt(mac string, a netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.had[mac] == a
 }
 
 // Release forgets leases, so that their addresses are free at once.

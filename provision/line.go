@@ -14,7 +14,7 @@ import (
 func (s *Service) Line(ctx context.Context, m netboot.Machine, line string) (reply string, err error) {
 	snap := s.DB.Snapshot()
 	n := snap.NodeByAddr(m.Addr)
-	if n == nil || !ownsAddr(n, m.Addr) {
+	if n == nil || !s.ownsAddr(n, m.Addr) {
 		return "", alarm("", "no node has the address %s", m.Addr)
 	}
 	if other := s.stranger(n, m.Addr); other != nil {

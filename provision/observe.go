@@ -23,6 +23,9 @@ func (s *Service) Observe(e netboot.Event) {
 	if no := (*netboot.Refusal)(nil); errors.As(e.Err, &no) && no.Alarm {
 		s.journal.alarm(node)
 	}
+	if e.Step == netboot.StepRefused && !sought(e) {
+		s.explain(node, e)
+	}
 	n, err := snap.Node(node)
 	if err != nil {
 		return // not ours
@@ -33,14 +36,24 @@ func (s *Service) Observe(e netboot.Event) {
 	case netboot.StepFile:
 		s.journal.file(n, e)
 	case netboot.StepRefused:
-		if e.Proto == "tftp" && errors.Is(e.Err, netboot.ErrNotFound) {
-			return // iPXE looks for autoexec.ipxe, which is not meant to be there
+		if !sought(e) {
+			s.journal.step(n.Name, n.Mode, StepRefused, refusedText(e))
 		}
-		if errors.Is(e.Err, netboot.ErrNotFound) && optional(e.Name) {
-			return
-		}
-		s.journal.step(n.Name, n.Mode, StepRefused, refusedText(e))
+	case netboot.StepForeign:
+		s.journal.step(n.Name, n.Mode, StepRefused, foreignText(e))
 	}
+}
+
+// sought says whether a file was looked for that need not be there: by TFTP
+// iPXE looks for autoexec.ipxe.
+func sought(e netboot.Event) bool {
+	return errors.Is(e.Err, netboot.ErrNotFound) && (e.Proto == "tftp" || optional(e.Name))
+}
+
+// foreignText is what becomes of a machine that another DHCP server won.
+func foreignText(e netboot.Event) string {
+	return fmt.Sprintf("dhcp: it took what %s offered, another DHCP server on %s; stop that one, or serve with --interface %s=proxy",
+		e.Machine.Server, e.Machine.Interface, e.Machine.Interface)
 }
 
 // optional says whether shim and GRUB look for a file that need not be there:

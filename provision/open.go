@@ -224,7 +224,7 @@ func made(name, node string, body []byte) *netboot.File {
 
 // mayHave refuses a node's files to all addresses but the node's own.
 func (s *Service) mayHave(n *nodedb.Node, m netboot.Machine) error {
-	if s.plays(m, n.Name) || (m.Addr.IsValid() && ownsAddr(n, m.Addr)) {
+	if s.plays(m, n.Name) || (m.Addr.IsValid() && s.ownsAddr(n, m.Addr)) {
 		return nil
 	}
 	return alarm(n.Name,
@@ -239,8 +239,11 @@ func addrText(a netip.Addr) string {
 }
 
 // ownsAddr says whether an address is one that the node may ask from.
-func ownsAddr(n *nodedb.Node, a netip.Addr) bool {
-	return a == n.Addr
+func (s *Service) ownsAddr(n *nodedb.Node, a netip.Addr) bool {
+	if a == n.Addr {
+		return true
+	}
+	return a.IsValid() && len(n.MACs) > 0 && slices.Contains(dhcpAddrs(s.DB.Snapshot(), n), a)
 }
 
 // make renders one file of a node's boot, or opens it from the install tree.
@@ -258,7 +261,19 @@ func (s *Service) make(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine,
 		return nil, nil, &netboot.Refusal{Node: n.Name, Alarm: strings.HasPrefix(query, "t="), Reason: fmt.Sprintf(
 			"node %s is set to %q, so there is no %s for it; run nodeset %s install to install it", n.Name, n.CurrState, file, n.Name)}
 	}
-	return exitScript(n.CurrState, ""), nil, nil
+	return exitScript(n.CurrState, nothing(n)), nil, nil
+}
+
+// nothing is what a machine's screen says that has nothing to boot from us; ""
+// where it is meant to go on to its disk.
+func nothing(n *nodedb.Node) string {
+	switch n.Mode {
+	case nodedb.ModeNone:
+		return fmt.Sprintf("node %s: nothing to boot: nodeset was never run for it. On the server: nodeset %s osimage=IMAGE", n.Name, n.Name)
+	case nodedb.ModeOffline:
+		return fmt.Sprintf("node %s: nothing to boot: nodeset offline", n.Name)
+	}
+	return ""
 }
 
 func (s *Service) makeInstall(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine, file, query string) ([]byte, *netboot.File, error) {

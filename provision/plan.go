@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,42 +27,110 @@ func (s *Service) Plan(ctx context.Context, m netboot.Machine) (*netboot.Plan, e
 		s.note(snap, m)
 		return s.dynamic(ctx, snap, m)
 	}
-	if m.Ask == netboot.AskRelease || m.Ask == netboot.AskDecline {
-		return nil, netboot.ErrIgnore // the table's word stands; the event shows it
+	if n = whose(snap, n, m); n == nil {
+		return nil, twoNodes(snap, m)
+	}
+	switch m.Ask {
+	case netboot.AskRelease:
+		return nil, netboot.ErrIgnore // the table's word stands
+	case netboot.AskDecline:
+		return nil, &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
+			"node %s: it declines %s, which another machine has that answers there; find that one (ip neighbor) or give the node another ip", n.Name, m.Requested)}
 	}
 	return s.plan(snap, n, m)
+}
+
+// whose is the node of a MAC that n is the first to have. Of several it is the
+// one whose address the machine has already; nil: nobody can say.
+func whose(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine) *nodedb.Node {
+	names := snap.NamesByMAC(m.MAC)
+	if len(names) < 2 {
+		return n
+	}
+	for _, name := range names {
+		if n, err := snap.Node(name); err == nil && m.Requested.IsValid() && m.Requested == n.Addr {
+			return n
+		}
+	}
+	return nil
+}
+
+func twoNodes(snap *nodedb.Snapshot, m netboot.Machine) error {
+	names := snap.NamesByMAC(m.MAC)
+	return &netboot.Refusal{Node: names[0], Reason: fmt.Sprintf("MAC %s is that of nodes %s; give all but one another with chdef NODE mac=MAC", m.MAC, strings.Join(names, " and "))}
 }
 
 func (s *Service) plan(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine) (*netboot.Plan, error) {
 	if denied(n, m) || withdrawn(snap, n.Name, PublishDHCP) {
 		return nil, netboot.ErrIgnore
 	}
-	if !n.Addr.IsValid() {
-		return nil, fmt.Errorf("node %s: no ip; set one with chdef %s ip=ADDRESS: %w", n.Name, n.Name, netboot.ErrIgnore)
+	addr, err := interfaceAddr(snap, n, m)
+	if err != nil {
+		return nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
 	}
-	nw := snap.NetworkOf(n.Addr)
-	if nw == nil {
-		return nil, fmt.Errorf("node %s: %s is in none of the networks; define it with mkdef -t network: %w", n.Name, n.Addr, netboot.ErrIgnore)
-	}
-	if err := s.reachable(nw, n, m); err != nil {
+	nw, err := s.networkFor(snap, n, addr, m)
+	if err != nil {
 		return nil, err
 	}
-	p := s.netPlan(snap, nw, s.facing(snap, n, m.Local))
+	own := s.facing(snap, n, m.Local)
+	if m.Local.IsValid() && m.Local.IsLoopback() == addr.IsLoopback() {
+		own = s.ownIn(snap, nw, m)
+	}
+	server := own
+	if a, err := netip.ParseAddr(n.Master); err == nil {
+		server = a
+	}
+	p := s.netPlan(snap, nw, server)
+	p.Server = own // where it renews: xcatmaster may be another's
+	if a := addrs([]string{n.TFTPServer}, server); len(a) > 0 {
+		p.Next = a[0]
+	}
 	p.Node = n.Name
-	p.Addr = netip.PrefixFrom(n.Addr, nw.Prefix.Bits())
+	p.Addr = netip.PrefixFrom(addr, nw.Prefix.Bits())
 	p.Hostname = n.Name
-	if m.Ask == netboot.AskRequest && m.Requested.IsValid() && m.Requested != n.Addr {
+	if m.Ask == netboot.AskRequest && m.Requested.IsValid() && m.Requested != addr {
 		p.Nak = true
 		return p, nil
 	}
 	if m.PXE || m.HTTPBoot || m.Loader {
+		m.Local = own
 		b := s.bootfile(snap, n, m, p.Next)
 		p.File = b.File
+		if p.Why = nothing(n); p.Why == "" && b.File == "" {
+			p.Why = fmt.Sprintf("node %s: nothing to boot: %s", n.Name, b.Why)
+		}
 	}
+	file := p.File
 	if err := s.statements(snap, p, nw, n, m); err != nil {
 		return nil, err
 	}
+	if p.File != file {
+		p.Why = ""
+	}
 	return p, nil
+}
+
+// networkFor is the network of a node's address, if that is any use where the
+// machine asks from.
+func (s *Service) networkFor(snap *nodedb.Snapshot, n *nodedb.Node, addr netip.Addr, m netboot.Machine) (*nodedb.Network, error) {
+	no := func(format string, args ...any) error {
+		return &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf("node %s: ", n.Name) + fmt.Sprintf(format, args...)}
+	}
+	if !addr.IsValid() {
+		return nil, no("no ip; set one with chdef %s ip=ADDRESS", n.Name)
+	}
+	nw := snap.NetworkOf(addr)
+	if nw == nil {
+		return nil, no("%s is in none of the networks; define it with mkdef -t network", addr)
+	}
+	from := asksFrom(m)
+	if !from.IsValid() || nw.Prefix.Contains(from) || s.plays(m, n.Name) {
+		return nw, nil
+	}
+	if slices.Contains(s.networksAt(snap, m), nw) {
+		return nw, nil
+	}
+	return nil, no("its address %s is in network %s, but it asks from %s; correct ip or move the machine", addr, nw.Name, from)
 }
 
 // denied says whether the interface that asks is one that must not get an
@@ -75,23 +144,6 @@ func denied(n *nodedb.Node, m netboot.Machine) bool {
 	return false
 }
 
-// reachable says whether the node's address is any use on the network that
-// the machine asks from.
-func (s *Service) reachable(nw *nodedb.Network, n *nodedb.Node, m netboot.Machine) error {
-	from := m.Local
-	if m.Relay.IsValid() {
-		from = m.Relay
-	}
-	if m.Link.IsValid() {
-		from = m.Link
-	}
-	if !from.IsValid() || nw.Prefix.Contains(from) || s.plays(m, n.Name) {
-		return nil
-	}
-	return fmt.Errorf("node %s: its address %s is in network %s, but it asks from %s; correct ip or move the machine: %w",
-		n.Name, n.Addr, nw.Name, from, netboot.ErrIgnore)
-}
-
 // netPlan is what every machine of a network is told.
 func (s *Service) netPlan(snap *nodedb.Snapshot, nw *nodedb.Network, server netip.Addr) *netboot.Plan {
 	p := &netboot.Plan{Server: server, Next: server, MTU: nw.MTU, Lease: defaultLease, Domain: snap.Site("domain")}
@@ -101,9 +153,7 @@ func (s *Service) netPlan(snap *nodedb.Snapshot, nw *nodedb.Network, server neti
 	if nw.Domain != "" {
 		p.Domain = nw.Domain
 	}
-	if p.Domain != "" {
-		p.Search = []string{p.Domain}
-	}
+	p.Search = search(snap, p.Domain)
 	if a := addrs([]string{nw.TFTPServer}, server); len(a) > 0 {
 		p.Next = a[0]
 	}
@@ -115,6 +165,30 @@ func (s *Service) netPlan(snap *nodedb.Snapshot, nw *nodedb.Network, server neti
 	p.Log = addrs(nw.LogServers, server)
 	return p
 }
+
+// search are the domains in which machines look for short names: their own,
+// then the site's and the other networks'.
+func search(snap *nodedb.Snapshot, own string) []string {
+	var out []string
+	add := func(d string) {
+		if d != "" && !slices.ContainsFunc(out, func(have string) bool { return strings.EqualFold(have, d) }) {
+			out = append(out, d)
+		}
+	}
+	add(own)
+	add(snap.Site("domain"))
+	for _, nw := range snap.Networks() {
+		if len(out) == maxSearch {
+			break
+		}
+		add(nw.Domain)
+	}
+	return out
+}
+
+// maxSearch is how many domains resolvers look at; older ones are content with
+// six.
+const maxSearch = 6
 
 // facing is our address as the node should know it: what its record says, or
 // the one it reached, or the one of ours that lies in its network.
@@ -213,6 +287,8 @@ func (s *Service) bootfile(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Mach
 		}
 	}
 	switch {
+	case (n.Mode == nodedb.ModeNone || n.Mode == nodedb.ModeOffline) && m.Loader:
+		return bootfile{base + "/boot/" + n.Name + "/script", "iPXE asks, and is told that there is nothing to boot"}
 	case n.Mode == nodedb.ModeNone:
 		return bootfile{Why: "nodeset was never run for it"}
 	case n.Mode == nodedb.ModeOffline:

@@ -91,7 +91,7 @@ func (s *Service) caller(snap *nodedb.Snapshot, m netboot.Machine, token, step s
 // one that no other node has. Once installed a host may answer from a
 // management network that the table need not know.
 func (s *Service) mayReport(snap *nodedb.Snapshot, n *nodedb.Node, addr netip.Addr) bool {
-	if ownsAddr(n, addr) {
+	if s.ownsAddr(n, addr) {
 		return true
 	}
 	return addr.IsValid() && snap.NodeByAddr(addr) == nil

@@ -73,7 +73,7 @@ func (s *Service) secretFits(b *Boot, f Family, a *Attempt, m netboot.Machine, n
 // stranger is the interface that answers for an address of the node's and is
 // none of the node's; nil where that cannot be told, as behind a router.
 func (s *Service) stranger(n *nodedb.Node, addr netip.Addr) net.HardwareAddr {
-	if s.Neighbor == nil || !ownsAddr(n, addr) || s.DB.Snapshot().Site("checkneighbors") == "no" {
+	if s.Neighbor == nil || !s.ownsAddr(n, addr) || s.DB.Snapshot().Site("checkneighbors") == "no" {
 		return nil
 	}
 	hw := s.Neighbor(addr)

@@ -50,6 +50,8 @@ type Config struct {
 	Issue func(n HostNames) (crt, key []byte, err error)
 	// Local lists our own interfaces' addresses with their masks.
 	Local func() []netip.Prefix
+	// LocalOn lists those of one interface; nil: not known.
+	LocalOn func(ifname string) []netip.Prefix
 }
 
 // A Service decides what each machine boots and keeps count of how far it is.
@@ -63,6 +65,8 @@ type Service struct {
 	statedCount atomic.Int64
 
 	sightings sightings
+	said      said
+	strangers strangers
 	arrivals  arrivals
 	keys      hostKeys
 	certs     sync.Mutex // held while a host's certificate is made
@@ -93,6 +97,7 @@ func NewService(c Config) *Service {
 	s.arrivals.nodes, s.arrivals.sem = map[string]*arrival{}, make(chan struct{}, knocks)
 	s.keys.busy, s.keys.work = map[string]*sync.Mutex{}, make(chan string, 4096)
 	s.leases = newLeaser(c.DB, c.Now)
+	s.leases.local = c.Local
 	s.journal = newJournal(c.DB, c.Now, c.Log)
 	return s
 }

@@ -155,19 +155,27 @@ func TestBootfile(t *testing.T) {
 
 func TestPlanIgnores(t *testing.T) {
 	s, _ := newService(t)
+	if p, err := s.Plan(t.Context(), netboot.Machine{MAC: mac("52:54:00:00:00:99"), Local: server}); !errors.Is(err, netboot.ErrIgnore) {
+		t.Errorf("a stranger: plan %v, error %v; want silence", p, err)
+	}
 	for _, m := range []netboot.Machine{
-		{MAC: mac("52:54:00:00:00:99"), Local: server},
 		{MAC: mac("52:54:00:00:00:01"), Local: netip.MustParseAddr("192.0.2.1")},
 		{MAC: mac("52:54:00:00:00:01"), Local: server, Relay: netip.MustParseAddr("192.0.2.1")},
 	} {
-		if p, err := s.Plan(t.Context(), m); !errors.Is(err, netboot.ErrIgnore) {
-			t.Errorf("%+v: plan %v, error %v; want silence", m, p, err)
+		if p, err := s.Plan(t.Context(), m); !refusedFor(err, "node esx1: its address 10.1.0.11 is in network net1, but it asks from 192.0.2.1") {
+			t.Errorf("%+v: plan %v, error %v; want silence, and why", m, p, err)
 		}
 	}
 	p, err := s.Plan(t.Context(), netboot.Machine{MAC: mac("52:54:00:00:00:01"), Local: server, Ask: netboot.AskRequest, Requested: netip.MustParseAddr("10.1.0.77")})
 	if err != nil || !p.Nak {
 		t.Errorf("a request for another's address: %+v %v, want a NAK", p, err)
 	}
+}
+
+// refusedFor says whether an error is a refusal with these words.
+func refusedFor(err error, words string) bool {
+	var no *netboot.Refusal
+	return errors.As(err, &no) && strings.Contains(no.Reason, words)
 }
 
 // TestInstall is a node's whole way from nodeset to booted.

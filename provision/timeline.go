@@ -120,6 +120,17 @@ func (t *Timeline) Has(name StepName) bool {
 	return false
 }
 
+// refusedFor says whether a refusal is there already: a machine asks on and on,
+// and between its askings other steps may stand.
+func (t *Timeline) refusedFor(text string) bool {
+	for _, s := range t.Steps {
+		if s.Name == StepRefused && s.Text == text {
+			return true
+		}
+	}
+	return false
+}
+
 // onlyNotes says whether nothing was heard of the machine itself yet.
 func (t *Timeline) onlyNotes() bool {
 	for _, s := range t.Steps {

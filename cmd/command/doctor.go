@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,11 +151,51 @@ func foreignChecks(ctx context.Context, s *Session) []provision.Check {
 		switch {
 		case a.err != nil:
 			out = append(out, provision.Check{Name: name, Text: a.err.Error(), Way: "it needs the right to use port 68"})
+		case slices.Contains(s.Proxied, a.ifname):
+			out = append(out, besideAnother(name, a.found))
 		case len(a.found) > 0:
-			out = append(out, provision.Check{Name: name, Text: fmt.Sprintf("%s answers there", a.found[0].Server), Way: "stop it, or serve with --interface " + a.ifname + "=proxy"})
+			out = append(out, provision.Check{Name: name, Text: answersThere(a.found), Way: "stop it, or serve with --interface " + a.ifname + "=proxy"})
 		default:
-			out = append(out, provision.Check{Name: name, OK: true, Text: "none"})
+			out = append(out, provision.Check{Name: name, OK: true, Text: "none" + metBefore(s, a.ifname)})
 		}
 	}
 	return out
+}
+
+// besideAnother checks an interface in proxy mode: exactly there somebody else has to
+// give the addresses.
+func besideAnother(name string, found []ForeignDHCP) provision.Check {
+	if !slices.ContainsFunc(found, func(f ForeignDHCP) bool { return !f.Proxy }) {
+		return provision.Check{Name: name, Text: "nobody gives addresses there, and in proxy mode neither do we", Way: "start the other server, or serve with authority"}
+	}
+	return provision.Check{Name: name, OK: true, Text: answersThere(found) + ", as it should in proxy mode"}
+}
+
+// metBefore tells of the servers that machines met there lately, and that are
+// silent now.
+func metBefore(s *Session, ifname string) string {
+	text := ""
+	for _, f := range s.Service.Strangers() {
+		if f.Interface == ifname {
+			text += fmt.Sprintf("; %s gave an address there until %s", f.Server, f.Last.Format("15:04:05"))
+		}
+	}
+	return text
+}
+
+// answersThere names servers by identifier, and by address where that is
+// another.
+func answersThere(found []ForeignDHCP) string {
+	var names []string
+	for _, f := range found {
+		name := f.Server.String()
+		if f.Addr.IsValid() && f.Addr != f.Server {
+			name += " (at " + f.Addr.String() + ")"
+		}
+		if f.Proxy {
+			name += " (boot files only)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ") + " answers there"
 }

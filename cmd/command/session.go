@@ -38,8 +38,9 @@ type Deps struct {
 	Ports    Ports
 	Served   []provision.Interface // those that the daemon serves
 	Foreign  func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
-	Stop     func() // ends the daemon; nil in tests
-	Audit    *Audit // nil: no auditlog
+	Proxied  []string // interfaces on which DHCP is served beside another server
+	Stop     func()   // ends the daemon; nil in tests
+	Audit    *Audit   // nil: no auditlog
 	// Backup writes the whole table, with the sealing key if wanted, and says
 	// how many records that was.
 	Backup func(ctx context.Context, w io.Writer, key bool) (int, error)
@@ -64,8 +65,9 @@ type Certificate struct {
 // A ForeignDHCP is another DHCP server on one of our networks.
 type ForeignDHCP struct {
 	Interface string
-	Server    netip.Addr
-	Proxy     bool // it gives boot files, no addresses
+	Server    netip.Addr // as it calls itself
+	Addr      netip.Addr // where it answers from
+	Proxy     bool       // it gives boot files, no addresses
 }
 
 // Ports are where the daemon listens, for commands that play a machine.

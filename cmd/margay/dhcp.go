@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"margay/cmd/command"
@@ -67,6 +71,9 @@ func (d *daemon) listenLinks(ctx context.Context) error {
 		if !named {
 			mode = dhcp.Authoritative
 		}
+		if !named && !d.siteServes(i.Name) {
+			continue
+		}
 		if mode == dhcp.Off {
 			continue
 		}
@@ -83,60 +90,213 @@ func (d *daemon) listenLinks(ctx context.Context) error {
 	return err
 }
 
+// siteServes says whether the site has an interface served: its dhcpinterfaces
+// names some, where --interface does not.
+func (d *daemon) siteServes(ifname string) bool {
+	host, _ := os.Hostname()
+	host, _, _ = strings.Cut(host, ".")
+	names := provision.DHCPInterfaces(d.db.Snapshot(), host)
+	return len(names) == 0 || slices.Contains(names, ifname)
+}
+
 // others looks for other DHCP servers on the links that are to be served with
 // authority, on all at once.
 func (d *daemon) others(ctx context.Context) map[string][]dhcp.Foreign {
-	type answer struct {
-		name  string
-		found []dhcp.Foreign
-	}
-	answers := make(chan answer)
-	n := 0
-	for _, l := range d.links {
-		if d.dhcp == "force" || l.mode != dhcp.Authoritative {
-			continue
-		}
-		n++
-		go func() {
-			found, err := dhcp.Probe(ctx, l.Name, foreignWait)
-			if err != nil {
-				d.log.Warn("looking for other DHCP servers", "interface", l.Name, "err", err)
-			}
-			answers <- answer{l.Name, found}
-		}()
-	}
+	var mu sync.Mutex
 	out := map[string][]dhcp.Foreign{}
-	for range n {
-		a := <-answers
-		found := slices.DeleteFunc(a.found, func(f dhcp.Foreign) bool { return f.Proxy })
-		if len(found) > 0 {
-			out[a.name] = found
-		}
+	var all sync.WaitGroup
+	for _, l := range d.links {
+		all.Go(func() {
+			if found := d.rivals(ctx, l); len(found) > 0 {
+				mu.Lock()
+				out[l.Name] = found
+				mu.Unlock()
+			}
+		})
 	}
+	all.Wait()
 	return out
 }
 
-// serveLink serves one link until ctx is done. While another server gives
-// addresses there it waits, and looks again each minute.
+// serveLink serves one link until ctx is done: not while another server gives
+// addresses there, and anew when its interface was taken away and is back.
 func (d *daemon) serveLink(ctx context.Context, s *dhcp.Server, l *link, found []dhcp.Foreign) error {
-	for len(found) > 0 {
-		d.log.Error("DHCP is not served: another server gives addresses there", "interface", l.Name, "server", found[0].Server, "addr", found[0].Addr)
-		select {
-		case <-ctx.Done():
+	for {
+		if !d.alone(ctx, l, found) {
 			return l.conn.Close()
-		case <-time.After(time.Minute):
 		}
-		var err error
-		if found, err = dhcp.Probe(ctx, l.Name, foreignWait); err != nil {
-			d.log.Warn("looking for other DHCP servers", "interface", l.Name, "err", err)
+		here, gone := context.WithCancel(ctx)
+		var by sync.WaitGroup
+		by.Go(func() { staysUp(here, gone, l.conn) })
+		by.Go(func() { d.lookOut(here, l) })
+		err := s.Serve(here, l.conn)
+		gone()
+		by.Wait()
+		if err != nil || ctx.Err() != nil {
+			return err
 		}
-		found = slices.DeleteFunc(found, func(f dhcp.Foreign) bool { return f.Proxy })
+		d.log.Warn("the interface is gone; DHCP is served there again when it is back", "interface", l.Name)
+		if !d.reopen(ctx, l) {
+			return nil
+		}
+		d.log.Warn("the interface is back; DHCP is served there again", "interface", l.Name)
+		found = d.rivals(ctx, l)
 	}
-	return s.Serve(ctx, l.conn)
+}
+
+// alone waits until nobody else gives addresses on a link, looking again each
+// minute; it says whom it waits for once. False: ctx is done.
+func (d *daemon) alone(ctx context.Context, l *link, found []dhcp.Foreign) bool {
+	var said netip.Addr
+	for len(found) > 0 {
+		if found[0].Server != said {
+			said = found[0].Server
+			d.log.Error("DHCP is not served: another server gives addresses there", "interface", l.Name, "server", said, "addr", found[0].Addr)
+		}
+		if !wait(ctx, time.Minute) {
+			return false
+		}
+		if found = d.rivals(ctx, l); len(found) == 0 {
+			d.log.Warn("DHCP is served now: the other server is silent", "interface", l.Name, "server", said)
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// rivals are the other servers that give addresses on a link; none where we do
+// not care.
+func (d *daemon) rivals(ctx context.Context, l *link) []dhcp.Foreign {
+	if d.dhcp == "force" || l.mode != dhcp.Authoritative {
+		return nil
+	}
+	found, err := dhcp.Probe(ctx, l.Name, foreignWait)
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("looking for other DHCP servers", "interface", l.Name, "err", err)
+	}
+	return slices.DeleteFunc(found, func(f dhcp.Foreign) bool { return f.Proxy || d.fellow(f.Server) })
+}
+
+// looks is how long after each other a link is looked at for servers that came
+// after us, unless site.dhcpforeigncheck says so.
+const looks = 5 * time.Minute
+
+// lookOut looks from time to time for servers that came after us. What machines
+// say of such is told as they say it.
+func (d *daemon) lookOut(ctx context.Context, l *link) {
+	if l.mode != dhcp.Authoritative {
+		return
+	}
+	for {
+		every := looks
+		if sec, err := strconv.Atoi(d.db.Snapshot().Site("dhcpforeigncheck")); err == nil {
+			every = time.Duration(sec) * time.Second
+		}
+		if every <= 0 {
+			return
+		}
+		if !wait(ctx, every) {
+			return
+		}
+		found, _ := dhcp.Probe(ctx, l.Name, foreignWait)
+		for _, f := range found {
+			if !f.Proxy {
+				d.foreignSeen(f)
+			}
+		}
+	}
+}
+
+// foreignSeen notes another server; false: it is one of ours.
+func (d *daemon) foreignSeen(f dhcp.Foreign) bool {
+	if d.fellow(f.Server) {
+		return false
+	}
+	d.service.Foreign(provision.Foreign{Interface: f.Interface, Server: f.Server, Addr: f.Addr})
+	return true
+}
+
+// fellow says whether an address is ours, or that of a server which shares our
+// table.
+func (d *daemon) fellow(a netip.Addr) bool {
+	return slices.ContainsFunc(d.local(), func(p netip.Prefix) bool { return p.Addr() == a }) ||
+		provision.Fellow(d.db.Snapshot(), a)
+}
+
+// staysUp returns, and says so by gone, when a conn's interface is not there any
+// more, or when ctx is done.
+func staysUp(ctx context.Context, gone func(), c *dhcp.Conn) {
+	defer gone()
+	for missed := 0; missed < 2; {
+		if !wait(ctx, time.Second) {
+			return
+		}
+		if missed++; !c.Stale() {
+			missed = 0
+		}
+	}
+}
+
+// reopen listens on a link again when its interface is there again. False: ctx
+// is done.
+func (d *daemon) reopen(ctx context.Context, l *link) bool {
+	for {
+		conn, err := dhcp.ListenInterface(ctx, l.Name, l.mode)
+		if err == nil {
+			l.conn = conn
+			return true
+		}
+		if !wait(ctx, time.Second) {
+			return false
+		}
+	}
+}
+
+// advertiseNone tells machines on a link that there is no IPv6 router, anew when
+// the interface was taken away and is back.
+func (d *daemon) advertiseNone(ctx context.Context, l *link) error {
+	for begun := false; ; begun = true {
+		here, gone := context.WithCancel(ctx)
+		var by sync.WaitGroup
+		by.Go(func() { sameInterface(here, gone, l.Name) })
+		err := dhcp.AdvertiseNone(here, l.Name)
+		gone()
+		by.Wait()
+		if err != nil && !begun {
+			return err
+		}
+		if !wait(ctx, time.Second) {
+			return nil
+		}
+	}
+}
+
+// sameInterface returns, and says so by gone, when a name is another interface's
+// or nobody's, or when ctx is done.
+func sameInterface(ctx context.Context, gone func(), name string) {
+	defer gone()
+	first, err := net.InterfaceByName(name)
+	for err == nil && wait(ctx, time.Second) {
+		var now *net.Interface
+		if now, err = net.InterfaceByName(name); err == nil && now.Index != first.Index {
+			return
+		}
+	}
+}
+
+// wait waits, or says that ctx is done.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }
 
 func (d *daemon) dhcpServer() *dhcp.Server {
-	s := &dhcp.Server{Planner: d.service, Observer: d.service, Holder: d.service, Log: d.log}
+	s := &dhcp.Server{Planner: d.service, Observer: d.service, Holder: d.service, Log: d.log, Foreign: d.foreignSeen}
 	d.servers.mu.Lock()
 	defer d.servers.mu.Unlock()
 	d.servers.dhcp = append(d.servers.dhcp, s)
@@ -166,11 +326,14 @@ func (d *daemon) ping(ctx context.Context, addr netip.Addr) bool {
 
 // foreign is what margay doctor asks: who else gives addresses on an
 // interface.
-func foreign(ctx context.Context, ifname string) ([]command.ForeignDHCP, error) {
+func (d *daemon) foreign(ctx context.Context, ifname string) ([]command.ForeignDHCP, error) {
 	found, err := dhcp.Probe(ctx, ifname, foreignWait)
 	var out []command.ForeignDHCP
 	for _, f := range found {
-		out = append(out, command.ForeignDHCP{Interface: f.Interface, Server: f.Server, Proxy: f.Proxy})
+		if d.fellow(f.Server) {
+			continue
+		}
+		out = append(out, command.ForeignDHCP{Interface: f.Interface, Addr: f.Addr, Server: f.Server, Proxy: f.Proxy})
 	}
 	return out, err
 }

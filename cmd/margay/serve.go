@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -125,6 +124,7 @@ type daemon struct {
 	service *provision.Service
 	sets    *templates.Set
 
+	addrs     addresses
 	links     []*link
 	modes     map[string]dhcp.Mode // of DHCP, by interface
 	probeConn *dhcp.Conn           // for relays; for margay probe, on loopback
@@ -168,6 +168,11 @@ func (d *daemon) open(ctx context.Context) error {
 	}
 	if d.new, err = provision.Setup(ctx, d.db, d.state, d.served, key); err != nil {
 		return err
+	}
+	if d.store != "" {
+		if err := provision.Announce(ctx, d.db, d.served); err != nil {
+			return err
+		}
 	}
 	if err := d.listen(ctx); err != nil {
 		return err
@@ -225,6 +230,7 @@ func (d *daemon) wire() {
 		TFTPPort: packetPort(d.tftpConn),
 		Log:      d.log,
 		Local:    d.local,
+		LocalOn:  d.localOn,
 		InUse:    d.inUse,
 		Ping:     d.ping,
 		Neighbor: neighbor,
@@ -240,19 +246,6 @@ func openMedium(path string) (provision.MediumFile, error) {
 		return nil, err
 	}
 	return img, nil
-}
-
-// local are our addresses as they are now.
-func (d *daemon) local() []netip.Prefix {
-	served, err := provision.Interfaces(d.names...)
-	if err != nil {
-		return nil
-	}
-	var out []netip.Prefix
-	for _, i := range served {
-		out = append(out, i.Prefixes...)
-	}
-	return out
 }
 
 func port(l net.Listener) int {
@@ -283,7 +276,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	}
 	if d.advertise {
 		for _, l := range d.links {
-			g.Go(func() error { return dhcp.AdvertiseNone(ctx, l.Name) })
+			g.Go(func() error { return d.advertiseNone(ctx, l) })
 		}
 	}
 	if d.tftpConn != nil {
@@ -315,7 +308,12 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 			g.Go(func() error { return d.certs.Run(ctx) })
 		}
 	}
-	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: foreign, Holders: portHolders}
+	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Stop: stop, Ports: d.ports(), Served: d.served, Foreign: d.foreign, Holders: portHolders}
+	for _, l := range d.links {
+		if l.mode == dhcp.Proxy {
+			deps.Proxied = append(deps.Proxied, l.Name)
+		}
+	}
 	if d.authority != nil {
 		deps.Authority, deps.Certificate = d.authority.Certificate(), d.certificate
 	}

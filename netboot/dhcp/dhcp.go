@@ -41,10 +41,11 @@ type Server struct {
 	Workers  int              // requests in hand at once on a socket; 0: 512
 	Holder   Holder           // answers relays' lease queries; nil: silence
 
-	// Foreign is told, once for each, of other servers from which machines
-	// take their addresses while we are to give them. It must not block.
-	// nil: a warning is logged.
-	Foreign func(Foreign)
+	// Foreign is told of other servers from which machines take their addresses
+	// while we are to give them, each time a machine says so. It must not block.
+	// False: that server is none to speak of. nil: a warning is logged, once for
+	// each.
+	Foreign func(Foreign) bool
 
 	pool    sync.Pool // of *exchange
 	count   counters
@@ -220,6 +221,9 @@ func (s *Server) answer(k *sock, x *exchange, m *netboot.Machine, plan *netboot.
 		addr = m.Addr // the other server's to give
 	}
 	s.tell(step(kind, m.Ask), m, plan.Node, plan.File, addr, nil)
+	if plan.Why != "" && m.Ask == netboot.AskDiscover {
+		s.tell(netboot.StepRefused, m, plan.Node, "", netip.Addr{}, &netboot.Refusal{Node: plan.Node, Reason: plan.Why})
+	}
 }
 
 // silent ends a request that gets no reply by the protocol's own rules.

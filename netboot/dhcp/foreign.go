@@ -13,7 +13,7 @@ type Foreign struct {
 	Interface string
 	Server    netip.Addr // its server identifier (option 54)
 	Addr      netip.Addr // where its message came from; zero if only a client named it
-	Offered   netip.Addr // the address that it offered; zero likewise
+	Offered   netip.Addr // the address that it offered, or that a client took
 	Proxy     bool       // it offers boot files, no addresses
 }
 
@@ -35,16 +35,14 @@ func (s *Server) notice(k *sock, m *netboot.Machine, plan *netboot.Plan) {
 	if !m.Server.IsValid() || m.Server == m.Local || plan != nil && m.Server == plan.Server {
 		return
 	}
-	if !s.foreign.first(m.Server) || localAddr(m.Server) {
-		return
+	f := Foreign{Interface: m.Interface, Server: m.Server, Offered: m.Requested}
+	if s.Foreign == nil && s.foreign.first(m.Server) && !localAddr(m.Server) {
+		s.log().Warn("dhcp: another server gives addresses here; turn one of the two off, or serve in proxy mode",
+			"interface", f.Interface, "server", f.Server, "mac", m.MAC)
 	}
-	f := Foreign{Interface: m.Interface, Server: m.Server}
-	if s.Foreign != nil {
-		s.Foreign(f)
-		return
+	if s.Foreign != nil && s.Foreign(f) {
+		s.tell(netboot.StepForeign, m, "", "", m.Requested, nil)
 	}
-	s.log().Warn("dhcp: another server gives addresses here; turn one of the two off, or serve in proxy mode",
-		"interface", f.Interface, "server", f.Server, "mac", m.MAC)
 }
 
 func (s *strangers) first(a netip.Addr) bool {

@@ -95,6 +95,20 @@ func (c *Conn) Addr() netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
+// Stale says whether the interface that it listens on is gone, or another of
+// the same name is in its place: nothing will be heard any more.
+func (c *Conn) Stale() bool {
+	for _, s := range c.socks {
+		if s.ifname == "" {
+			continue
+		}
+		if ifi, err := net.InterfaceByName(s.ifname); err != nil || ifi.Index != s.ifindex {
+			return true
+		}
+	}
+	return false
+}
+
 // Close stops listening.
 func (c *Conn) Close() error {
 	var errs []error

@@ -1,8 +1,12 @@
 package dhcp
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,12 +82,46 @@ func TestProbeNobody(t *testing.T) {
 	})
 }
 
-// A server that machines prefer is reported when they say so, once.
+// A server that machines prefer is reported when they say so, and the machine
+// with it; our own addresses and those that the site knows are not.
 func TestForeignNoticed(t *testing.T) {
-	told := make(chan Foreign, 8)
+	told, ev := make(chan Foreign, 8), make(events, 8)
 	s := &Server{
-		Workers: 1,
-		Foreign: func(f Foreign) { told <- f },
+		Workers:  1,
+		Observer: ev,
+		Foreign: func(f Foreign) bool {
+			told <- f
+			return f.Server != netip.MustParseAddr("10.1.0.8")
+		},
+		Planner: planFunc(func(context.Context, netboot.Machine) (*netboot.Plan, error) { return nil, netboot.ErrIgnore }),
+	}
+	k := &sock{ifname: "eth0", mode: Authoritative}
+	for _, server := range []string{"10.1.0.1", "10.1.0.8", "10.1.0.9"} {
+		x := new(exchange)
+		x.n = copy(x.in[:], made(t, request54(netip.MustParseAddr(server).AsSlice(), []byte{10, 1, 0, 11}), dhcpv4.WithBroadcast(true)))
+		x.src, x.local = netip.MustParseAddrPort("0.0.0.0:68"), ourAddr
+		s.serve(t.Context(), k, x)
+	}
+	close(told)
+	close(ev)
+	var got []string
+	for f := range told {
+		got = append(got, f.Interface+" "+f.Server.String()+" "+f.Offered.String())
+	}
+	if want := []string{"eth0 10.1.0.8 10.1.0.11", "eth0 10.1.0.9 10.1.0.11"}; !slices.Equal(got, want) {
+		t.Errorf("told of %q, want %q", got, want)
+	}
+	e := <-ev
+	if e.Step != netboot.StepForeign || e.Machine.Server != netip.MustParseAddr("10.1.0.9") || len(ev) > 0 {
+		t.Errorf("%+v, and %d more", e, len(ev))
+	}
+}
+
+// TestForeignLogged: where nobody is to be told, it is logged, once for each.
+func TestForeignLogged(t *testing.T) {
+	var said bytes.Buffer
+	s := &Server{
+		Log:     slog.New(slog.NewTextHandler(&said, nil)),
 		Planner: planFunc(func(context.Context, netboot.Machine) (*netboot.Plan, error) { return nil, netboot.ErrIgnore }),
 	}
 	k := &sock{ifname: "eth0", mode: Authoritative}
@@ -93,12 +131,7 @@ func TestForeignNoticed(t *testing.T) {
 		x.src, x.local = netip.MustParseAddrPort("0.0.0.0:68"), ourAddr
 		s.serve(t.Context(), k, x)
 	}
-	close(told)
-	var got []Foreign
-	for f := range told {
-		got = append(got, f)
-	}
-	if len(got) != 1 || got[0].Server != netip.MustParseAddr("10.1.0.9") || got[0].Interface != "eth0" {
-		t.Errorf("told of %+v", got)
+	if n := strings.Count(said.String(), "another server"); n != 1 || !strings.Contains(said.String(), "server=10.1.0.9") {
+		t.Errorf("it says\n%s", said.String())
 	}
 }

@@ -90,7 +90,7 @@ func (s *Server) refuse(w http.ResponseWriter, m netboot.Machine, name string, e
 		say(w, http.StatusNotFound, "no such file")
 	case errors.As(err, &refusal):
 		e.Node = refusal.Node
-		log.Warn("http: refused", "node", refusal.Node, "err", refusal.Reason)
+		log.Info("http: refused", "node", refusal.Node, "err", refusal.Reason)
 		say(w, http.StatusForbidden, refusal.Reason)
 	case errors.Is(err, context.Canceled):
 		return // the client is gone

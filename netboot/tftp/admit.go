@@ -158,7 +158,7 @@ func (l *listener) refuse(t *transfer, err error) {
 	case errors.As(err, &refusal):
 		p = errorPacket(codeAccess, refusal.Reason)
 		e.Node = refusal.Node
-		log.Warn("tftp: refused", "node", refusal.Node, "err", refusal.Reason)
+		log.Info("tftp: refused", "node", refusal.Node, "err", refusal.Reason)
 	default:
 		log.Error("tftp: file does not open", "err", err)
 	}
