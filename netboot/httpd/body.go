@@ -26,14 +26,16 @@ const small = 32 << 10
 type body struct {
 	http.ResponseWriter
 	control  *http.ResponseController
+	conn     *quick // nil: by HTTPS
 	extended time.Time
 	length   int64 // the Content-Length; -1 before it is known, 0 without a body
 	sent     int64
 	err      error
 }
 
-func newBody(w http.ResponseWriter) *body {
-	return &body{ResponseWriter: w, control: http.NewResponseController(w), length: -1}
+func newBody(w http.ResponseWriter, r *http.Request) *body {
+	conn, _ := r.Context().Value(quickKey{}).(*quick)
+	return &body{ResponseWriter: w, control: http.NewResponseController(w), conn: conn, length: -1}
 }
 
 // WriteHeader notes what length was promised.
@@ -74,6 +76,7 @@ func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 	if limited.N <= small {
 		return b.whole(limited)
 	}
+	defer b.begin()()
 	for limited.N > 0 {
 		part := &io.LimitedReader{R: limited.R, N: min(limited.N, slice)}
 		want := part.N
@@ -86,6 +89,16 @@ func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 		}
 	}
 	return total, nil
+}
+
+// begin sends the header, and with it no first piece of the file, which net/http
+// would copy there: what is left would begin amidst a page, and sendfile(2) would
+// send each page in two pieces. Until end is called, only full packets leave.
+func (b *body) begin() (end func()) {
+	b.conn.cork(true)
+	b.extend()
+	_ = b.control.Flush()
+	return func() { b.conn.cork(false) }
 }
 
 // whole sends a body that fits a buffer.

@@ -132,7 +132,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, m netboot.Machine,
 		h.Set("Cache-Control", "no-store")
 	}
 	began := time.Now()
-	out := newBody(w)
+	out := newBody(w, r)
 	http.ServeContent(out, r, "", f.ModTime, f.Body)
 	if m.Head {
 		return

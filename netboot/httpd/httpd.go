@@ -74,6 +74,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelDebug),
 		ConnState:         s.count,
+		ConnContext:       withQuick,
 	}
 	stopped := make(chan struct{})
 	defer context.AfterFunc(ctx, func() {
@@ -84,7 +85,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			srv.Close()
 		}
 	})()
-	err := srv.Serve(l)
+	err := srv.Serve(quickListener{l})
 	if errors.Is(err, http.ErrServerClosed) {
 		<-stopped
 		return nil
@@ -93,8 +94,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return fmt.Errorf("http: %v", err)
 }
 
-// count holds connections to the limits. It is told of each by net/http, and
-// wraps none: a wrapped connection would cost sendfile.
+// count holds connections to the limits. It is told of each by net/http.
 func (s *Server) count(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
