@@ -24,9 +24,10 @@ func siteDesc(key string) string {
 var siteKeys = []SiteKey{
 	{"FQDNfirst", "", "1: in hosts, the name with the domain stands first"},
 	{"SNsyncfiledir", "/var/xcat/syncfiles", "directory on service nodes for files on their way to nodes"},
-	{"auditlogmax", "", "how many entries auditlog keeps, the newest; 10000 if empty, all if 0"},
+	{"auditlogmax", "", "how many entries of commands that change something auditlog keeps, the newest; 10000 if empty, all if 0"},
 	{"auditnosyslog", "0", "1: commands are not told to syslog"},
-	{"auditskipcmds", "", "commands that are not kept in auditlog, separated by commas, or ALL; if empty, those that only look"},
+	{"auditreadsmax", "", "how many entries of commands that only look auditlog keeps, the newest; 10000 if empty, all if 0"},
+	{"auditskipcmds", "", "commands that are not kept in auditlog, separated by commas: names, clienttype:cli, or ALL; none if empty"},
 	{"blademaxp", "64", "management modules that are talked to at once"},
 	{"checkneighbors", "", "no: a node's secrets are sent to its address whichever interface answers for that, as behind a proxy of ARP"},
 	{"cleanupxcatpost", "no", "whether postscripts are removed from a node when done"},

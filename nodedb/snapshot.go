@@ -100,6 +100,9 @@ func (s *Snapshot) Records(k Kind) []Record {
 	return list
 }
 
+// Count is how many records of a kind there are.
+func (s *Snapshot) Count(k Kind) int { return s.kind(k).len() }
+
 // Kinds returns the kinds of which there are records, sorted.
 func (s *Snapshot) Kinds() []Kind {
 	var list []Kind

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -14,57 +13,59 @@ import (
 	"margay/nodedb"
 )
 
-// An Audit writes the auditlog table: a row for every command that changes
-// something. Rows are written some at a time, shortly after the commands; no
-// command waits for that. It also keeps auditlog and history within bounds.
+// An Audit writes the auditlog table: a row for every command. Rows are
+// written some at a time, shortly after the commands; no command waits for
+// that. It also tells syslog, and keeps auditlog and history within bounds.
 type Audit struct {
 	db      *nodedb.DB
 	log     *slog.Logger
 	host    string
+	syslog  sysLog
 	queue   chan auditRow
 	flush   chan chan struct{}
-	dropped atomic.Int64
-	next    int64 // recid of the next row; 0: not known yet
+	dropped atomic.Int64 // rows since the last write
+	warned  time.Time    // when that was last spoken of
+	kept    auditIDs     // of the rows that the table has
 }
 
-// An auditRow is one row, without its number. Of one with skip set nothing is
-// written: it only has the bounds looked at, which its command may have passed.
+// An auditRow is one row, without its number.
 type auditRow struct {
-	skip                                                  bool
+	reads  bool // the command only looked
+	table  bool // the row is for auditlog; if not, only the bounds are looked at
+	syslog bool // and for syslog
+
 	at                                                    time.Time
 	user, from, command, noderange, args, result, comment string
 }
 
 // How many rows wait at most, how many are written at once, and how long a
-// row waits for others.
+// row waits for others. Rows of commands that only look are dropped when half
+// of the queue is taken, so that they do not crowd out the others.
 const (
-	auditQueue = 4096
+	auditQueue = 8192
 	auditBatch = 512
-	auditWait  = 500 * time.Millisecond
+	auditWait  = 300 * time.Millisecond
 )
 
-// How much is kept: auditlog rows unless site.auditlogmax says another number
-// (0: all), and the history's entries and bytes.
-const (
-	auditKeep    = 10000
-	historyKeep  = 1000
-	historyBytes = 16 << 20
-)
+// auditLast bounds how long a write takes, that at the daemon's end too.
+const auditLast = 5 * time.Second
 
 // NewAudit returns an Audit of the table. Run must run for rows to be written.
 func NewAudit(db *nodedb.DB, log *slog.Logger) *Audit {
 	host, _ := os.Hostname()
-	return &Audit{db: db, log: log, host: host, queue: make(chan auditRow, auditQueue), flush: make(chan chan struct{})}
+	return &Audit{db: db, log: log, host: host, syslog: sysLog{path: syslogSocket}, queue: make(chan auditRow, auditQueue), flush: make(chan chan struct{})}
 }
 
-// add queues a row. If too many wait already it is dropped, which is said.
+// add queues a row. If too many wait already it is dropped.
 func (a *Audit) add(row auditRow) {
+	if row.reads && len(a.queue) >= auditQueue/2 {
+		a.dropped.Add(1)
+		return
+	}
 	select {
 	case a.queue <- row:
 	default:
-		if a.dropped.Add(1) == 1 {
-			a.log.Warn("auditlog: the table is not written as fast as commands come; rows are lost")
-		}
+		a.dropped.Add(1)
 	}
 }
 
@@ -73,19 +74,21 @@ func (a *Audit) Flush(ctx context.Context) {
 	done := make(chan struct{})
 	select {
 	case a.flush <- done:
-		<-done
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
 	case <-ctx.Done():
 	}
 }
 
-// Run writes rows until ctx is done; then it writes those that are left.
+// Run writes rows until ctx is done, and then those that are left, for which
+// it takes a few seconds at most. The table must stay open until it returns.
 func (a *Audit) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			a.write(last, a.waiting(nil))
+			a.write(ctx, a.waiting(nil))
 			return nil
 		case done := <-a.flush:
 			a.write(ctx, a.waiting(nil))
@@ -131,55 +134,64 @@ func (a *Audit) waiting(rows []auditRow) []auditRow {
 	}
 }
 
+// write writes rows in one commit. That ctx is done does not keep it from it.
 func (a *Audit) write(ctx context.Context, rows []auditRow) {
 	if len(rows) == 0 {
 		return
 	}
-	var next int64
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditLast)
+	defer cancel()
+	a.tell(rows)
+	var kept auditIDs
 	err := a.db.Update(ctx, func(tx *nodedb.Tx) error {
-		next = a.next
-		if _, taken := tx.Get(auditKey(next)); taken || next == 0 {
-			next = lastAudit(tx.Records(kindAudit)) + 1
-		}
+		kept = a.kept.of(tx)
 		for _, row := range rows {
-			if !row.skip {
-				tx.Put(auditKey(next), row.attrs(a.host))
-				next++
+			if row.table {
+				tx.Put(auditKey(kept.add(row.reads)), row.attrs(a.host))
 			}
 		}
-		prune(tx)
+		if slices.ContainsFunc(rows, func(row auditRow) bool { return !row.reads }) {
+			tx.PruneHistory(historyKeep, historyBytes)
+		}
+		kept.prune(tx)
 		return nil
 	})
 	if err != nil {
 		a.log.Warn("auditlog: rows are lost", "rows", len(rows), "err", err)
 		return
 	}
-	a.next = next
+	a.kept = kept
+	a.warn()
 }
 
-const kindAudit nodedb.Kind = "auditlog"
-
-func auditKey(id int64) nodedb.Key {
-	return nodedb.Key{Kind: kindAudit, Name: strconv.FormatInt(id, 10)}
-}
-
-func lastAudit(list []nodedb.Record) (last int64) {
-	for _, r := range list {
-		if id, err := strconv.ParseInt(r.Name, 10, 64); err == nil {
-			last = max(last, id)
+// tell tells syslog of the commands.
+func (a *Audit) tell(rows []auditRow) {
+	if !a.syslog.ready() {
+		return
+	}
+	var lines []string
+	for _, row := range rows {
+		if row.syslog {
+			lines = append(lines, row.line(a.host))
 		}
 	}
-	return last
+	a.syslog.tell(lines)
+}
+
+// warn says that rows were dropped, once a minute.
+func (a *Audit) warn() {
+	if a.dropped.Load() == 0 || time.Since(a.warned) < time.Minute {
+		return
+	}
+	a.warned = time.Now()
+	a.log.Warn("auditlog: the table is not written as fast as commands come; rows are lost", "rows", a.dropped.Swap(0))
 }
 
 func (row auditRow) attrs(host string) map[string]string {
-	if row.from == "unix" {
-		row.from = host
-	}
 	return map[string]string{
 		"auditlog.audittime":  row.at.Format("2006-01-02 15:04:05"),
 		"auditlog.userid":     row.user,
-		"auditlog.clientname": row.from,
+		"auditlog.clientname": row.client(host),
 		"auditlog.clienttype": "cli",
 		"auditlog.command":    row.command,
 		"auditlog.noderange":  row.noderange,
@@ -189,49 +201,18 @@ func (row auditRow) attrs(host string) map[string]string {
 	}
 }
 
-// prune keeps the auditlog and the history within their bounds. A tenth goes
-// at once, so that not every write has something to remove.
-func prune(tx *nodedb.Tx) {
-	tx.PruneHistory(historyKeep, historyBytes)
-	keep := auditKeep
-	if v, err := strconv.Atoi(tx.Snapshot().Site("auditlogmax")); err == nil {
-		keep = v
+// client is the machine that the command came from.
+func (row auditRow) client(host string) string {
+	if row.from == "unix" {
+		return host
 	}
-	if keep <= 0 {
-		return
-	}
-	ids := auditIDs(tx.Records(kindAudit))
-	if len(ids) <= keep {
-		return
-	}
-	for _, id := range ids[:len(ids)-keep+keep/10] {
-		tx.Delete(auditKey(id))
-	}
+	return row.from
 }
 
-func auditIDs(list []nodedb.Record) []int64 {
-	var ids []int64
-	for _, r := range list {
-		if id, err := strconv.ParseInt(r.Name, 10, 64); err == nil {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// audited reports whether a command has a row in auditlog. The words of
-// site.auditskipcmds are commands that have none, or ALL, or clienttype:cli;
-// without any, commands that only look have none.
+// audited reports whether a command has a row in auditlog: all have, but those
+// that the words of site.auditskipcmds are: commands, ALL, or clienttype:cli.
 func audited(snap *nodedb.Snapshot, args []string) bool {
-	if len(args) == 0 || strings.HasPrefix(args[0], "_") {
-		return false
-	}
-	skip := strings.FieldsFunc(snap.Site("auditskipcmds"), func(r rune) bool { return r == ',' || r == ' ' })
-	if len(skip) == 0 {
-		return !reads(args)
-	}
-	for _, word := range skip {
+	for word := range strings.FieldsFuncSeq(snap.Site("auditskipcmds"), func(r rune) bool { return r == ',' || r == ' ' }) {
 		if word == "ALL" || word == args[0] || word == "clienttype:cli" {
 			return false
 		}
@@ -241,22 +222,22 @@ func audited(snap *nodedb.Snapshot, args []string) bool {
 
 // audit queues the row of a command that has ended.
 func (s *Session) audit(began time.Time, code int) {
-	if s.Audit == nil {
+	args := s.Req.Args
+	if s.Audit == nil || len(args) == 0 || strings.HasPrefix(args[0], "_") {
 		return
 	}
-	if !audited(s.DB.Snapshot(), s.Req.Args) {
-		if !reads(s.Req.Args) {
-			s.Audit.add(auditRow{skip: true})
+	snap := s.DB.Snapshot()
+	row := auditRow{reads: reads(args), table: audited(snap, args), syslog: snap.Site("auditnosyslog") != "1"}
+	if row.table || row.syslog {
+		comment := fmt.Sprintf("exit %d", code)
+		if first := s.first.Load(); first != nil {
+			comment += ": " + *first
 		}
-		return
+		row.at, row.user, row.from = began, s.Req.User, s.Req.From
+		row.command, row.noderange, row.args = args[0], s.noderange, commandLine(maskArgs(args[1:]))
+		row.result, row.comment = "Allowed", comment[:min(len(comment), 300)]
 	}
-	comment := fmt.Sprintf("exit %d", code)
-	if first := s.first.Load(); first != nil {
-		comment += ": " + *first
+	if row.table || row.syslog || !row.reads {
+		s.Audit.add(row)
 	}
-	s.Audit.add(auditRow{
-		at: began, user: s.Req.User, from: s.Req.From,
-		command: s.Req.Args[0], noderange: s.noderange, args: commandLine(maskArgs(s.Req.Args[1:])),
-		result: "Allowed", comment: comment[:min(len(comment), 300)],
-	})
 }

@@ -1,9 +1,18 @@
 package command
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"margay/nodedb"
 	"margay/nodedb/nodedbtest"
@@ -22,14 +31,14 @@ func TestAuditBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := NewAudit(db, slog.New(slog.DiscardHandler))
-	a.write(t.Context(), []auditRow{{skip: true}})
+	a.write(t.Context(), []auditRow{{}})
 	if h := db.Snapshot().History(); len(h) != historyKeep || h[0].Run != "5" {
 		t.Errorf("%d entries of history are left, want %d", len(h), historyKeep)
 	}
 	for i := range 10 {
 		var rows []auditRow
 		for j := range 5 {
-			rows = append(rows, auditRow{command: fmt.Sprint(i*5 + j)})
+			rows = append(rows, auditRow{table: true, command: fmt.Sprint(i*5 + j)})
 		}
 		a.write(t.Context(), rows)
 	}
@@ -39,7 +48,7 @@ func TestAuditBounds(t *testing.T) {
 	}
 	// Rows that came otherwise do not get in the way.
 	nodedbtest.Put(t, db, nodedbtest.Record("auditlog", "51", "auditlog.command=restored"))
-	a.write(t.Context(), []auditRow{{command: "next"}})
+	a.write(t.Context(), []auditRow{{table: true, command: "next"}})
 	if r, _ := db.Snapshot().Record(auditKey(52)); r.Attrs["auditlog.command"] != "next" {
 		t.Errorf("row 52 is %v", r.Attrs)
 	}
@@ -54,4 +63,142 @@ func TestAuditNeverBlocks(t *testing.T) {
 	if n := a.dropped.Load(); n != 10 {
 		t.Errorf("%d rows were dropped, want 10", n)
 	}
+}
+
+// Commands that only look do not drive out those that change something, and
+// what was tabrestored counts.
+func TestAuditBoundsOfReads(t *testing.T) {
+	db := nodedbtest.New(t, nodedbtest.Site("auditreadsmax", "10"),
+		nodedbtest.Record("auditlog", "1", "auditlog.command=chdef", "auditlog.args=n1 os=x"),
+		nodedbtest.Record("auditlog", "2", "auditlog.command=lsdef", "auditlog.args=n1"))
+	a := NewAudit(db, slog.New(slog.DiscardHandler))
+	for range 8 {
+		var rows []auditRow
+		for range 5 {
+			rows = append(rows, auditRow{table: true, reads: true, command: "lsdef"})
+		}
+		a.write(t.Context(), append(rows, auditRow{table: true, command: "rpower"}))
+	}
+	count := func() map[string]int {
+		n := make(map[string]int)
+		for _, r := range db.Snapshot().Records("auditlog") {
+			n[r.Attrs["auditlog.command"]]++
+		}
+		return n
+	}
+	if n := count(); n["chdef"] != 1 || n["rpower"] != 8 || n["lsdef"] > 10 || n["lsdef"] < 5 {
+		t.Errorf("rows are left of %v", n)
+	}
+	for i := range 20 {
+		nodedbtest.Put(t, db, nodedbtest.Record("auditlog", fmt.Sprint(1000+i), "auditlog.command=nodels"))
+	}
+	a.write(t.Context(), []auditRow{{table: true, reads: true, command: "last"}})
+	if n := count(); n["last"] != 1 || n["lsdef"] != 0 || n["nodels"] > 10 {
+		t.Errorf("rows are left of %v", n)
+	}
+}
+
+// Which commands have a row is what auditskipcmds says.
+func TestAuditSkips(t *testing.T) {
+	tests := []struct {
+		skip string
+		want string
+	}{
+		{"", "lsdef chdef"},
+		{"ALL", ""},
+		{"tabdump,lsdef", "chdef"},
+		{"chdef lsdef", ""},
+		{"clienttype:web", "lsdef chdef"},
+		{"clienttype:cli,clienttype:web", ""},
+		{"none", "lsdef chdef"},
+	}
+	for _, tt := range tests {
+		snap := nodedbtest.New(t, nodedbtest.Site("auditskipcmds", tt.skip)).Snapshot()
+		var got []string
+		for _, word := range []string{"lsdef", "chdef"} {
+			if audited(snap, []string{word, "n1"}) {
+				got = append(got, word)
+			}
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("auditskipcmds=%s: rows of %q, want %q", tt.skip, s, tt.want)
+		}
+	}
+}
+
+// What waits when the daemon ends is written, not reported as lost.
+func TestAuditEnds(t *testing.T) {
+	db := nodedbtest.New(t)
+	var said bytes.Buffer
+	a := NewAudit(db, slog.New(slog.NewTextHandler(&said, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	for i := range 50 {
+		if a.add(auditRow{table: true, command: fmt.Sprint(i)}); i == 25 {
+			cancel()
+		}
+	}
+	<-done
+	a.Run(ctx) // what came after it had looked last
+	if n := db.Snapshot().Count(kindAudit); n != 50 || said.Len() > 0 {
+		t.Errorf("%d rows were written, want 50; said: %s", n, said.String())
+	}
+}
+
+// Syslog is told in xCAT's words, one line a command, and no secret.
+func TestAuditSyslog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a := NewAudit(nodedbtest.New(t), slog.New(slog.DiscardHandler))
+	a.syslog.path, a.host = path, "mn"
+	a.write(t.Context(), []auditRow{
+		{syslog: true, command: "lsdef", noderange: "n1", args: "n1\n-i os", user: "root", from: "unix"},
+		{table: true, command: "silent"},
+		{syslog: true, command: "tabdump", user: "root", from: "unix"},
+	})
+	l.SetReadDeadline(time.Now().Add(time.Minute))
+	for _, want := range []string{`: xCAT: Allowing lsdef to n1 n1 -i os for root from mn$`, `: xCAT: Allowing tabdump for root from mn$`} {
+		buf := make([]byte, 1000)
+		n, _, err := l.ReadFrom(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(buf[:n]); !regexp.MustCompile(`^<166>\w{3} [ \d]\d \d\d:\d\d:\d\d xCAT\[\d+\]` + want).MatchString(got) {
+			t.Errorf("syslog was told %q, want %s", got, want)
+		}
+	}
+	// Without one nobody waits.
+	a.syslog = sysLog{path: path + "none"}
+	a.write(t.Context(), []auditRow{{syslog: true, command: "lsdef"}})
+}
+
+// BenchmarkAudit is what a row of a command that only looks costs, with as many
+// kept as there may be.
+func BenchmarkAudit(b *testing.B) {
+	a := NewAudit(nodedbtest.New(b), slog.New(slog.DiscardHandler))
+	row := auditRow{
+		table: true, reads: true, at: time.Now(), user: "root", from: "unix", command: "lsdef",
+		noderange: "n1-n100", args: "n1-n100 -i os,arch", result: "Allowed", comment: "exit 0",
+	}
+	rows := slices.Repeat([]auditRow{row}, auditBatch)
+	for range auditReads/auditBatch + 3 {
+		a.write(b.Context(), rows)
+	}
+	var before, after syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	b.ResetTimer()
+	n := 0
+	for b.Loop() {
+		a.write(b.Context(), rows)
+		n += len(rows)
+	}
+	syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+	used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	b.ReportMetric(float64(used)/1000/float64(n), "µs-of-processor/row")
 }

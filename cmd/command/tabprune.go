@@ -35,7 +35,7 @@ var tabpruneCmd = &Command{
 }
 
 func tabprune(ctx context.Context, s *Session, args []string) error {
-	if answered(s, "tabprune "+tabpruneUsage, "Removes old entries of a log. The auditlog keeps its newest 10000 in any case, or site.auditlogmax.") {
+	if answered(s, "tabprune "+tabpruneUsage, "Removes old entries of a log. The auditlog keeps its newest in any case: 10000 or site.auditlogmax of commands that change something, 10000 or site.auditreadsmax of those that only look.") {
 		return nil
 	}
 	if len(args) != 1 || args[0] != "auditlog" && args[0] != "eventlog" {

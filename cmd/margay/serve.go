@@ -333,7 +333,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	}
 	deps.Backup = d.backup
 	deps.Audit = command.NewAudit(d.db, d.log)
-	g.Go(func() error { return deps.Audit.Run(ctx) })
+	defer d.audit(ctx, deps.Audit)()
 	s := &api.Server{Run: deps.Run, Log: d.log}
 	g.Go(func() error { return s.Serve(ctx, d.socketL) })
 	found := d.others(ctx)
@@ -343,6 +343,21 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	}
 	d.say(out, found)
 	return g.Wait()
+}
+
+// audit starts the writing of the auditlog; end has what is left written and
+// waits for that, when commands have ended.
+func (d *daemon) audit(ctx context.Context, a *command.Audit) (end func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // pages are what HTTP answers to others than machines. All but installs' own
