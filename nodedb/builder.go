@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // A builder makes each snapshot from the one before. It belongs to one
@@ -26,6 +27,7 @@ func newBuilder() *builder {
 			changed: map[Kind]int64{},
 			macs:    newIndex[macKey](),
 			addrs:   newIndex[netip.Addr](),
+			asked:   new(atomic.Bool),
 			env:     &env{exprs: new(exprCache)},
 		},
 		sets: make(map[string]*groupSet),
@@ -73,7 +75,7 @@ func (b *builder) apply(recs []Record, rev int64) *Snapshot {
 			continue
 		case KindGroup:
 			old, _ := c.next.slot(r.Key)
-			groups[r.Name] = old.isIndexed() || newSlot(r).isIndexed()
+			groups[r.Name] = c.isIndexed(old) || c.isIndexed(newSlot(r))
 		case KindSite:
 			hierarchy = hierarchy || r.Name == "hierarchicalattrs"
 		}
@@ -300,7 +302,11 @@ func (c *change) index() {
 		now, _ := c.next.slot(Key{KindNode, name})
 		c.indexMAC(name, old, now)
 		c.indexAddr(name, old, now)
+		if c.next.byBMC {
+			c.indexBMC(name, old, now)
+		}
 	}
+	c.makeBMCs()
 }
 
 func (c *change) indexMAC(name string, old, now *slot) {
@@ -333,17 +339,22 @@ func (c *change) indexAddr(name string, old, now *slot) {
 
 // isIndexed says whether a group's record bears on what the indexes have of
 // its members.
-func (s *slot) isIndexed() bool {
+func (c *change) isIndexed(s *slot) bool {
 	if s == nil {
 		return false
 	}
-	for _, column := range []string{"mac.mac", "hosts.ip", "mac.disable", "hosts.disable"} {
-		if s.rec.Attrs[column] != "" {
-			return true
-		}
+	has := func(column string) bool { return s.rec.Attrs[column] != "" }
+	if c.next.byBMC && slices.ContainsFunc(bmcColumns, has) {
+		return true
 	}
-	return false
+	return slices.ContainsFunc(indexedColumns, has)
 }
+
+// Columns of which there are indexes.
+var (
+	indexedColumns = []string{"mac.mac", "hosts.ip", "mac.disable", "hosts.disable"}
+	bmcColumns     = []string{"ipmi.bmc", "openbmc.bmc", "ipmi.disable", "openbmc.disable"}
+)
 
 // indexed returns the value of a node's column as the indexes have it.
 func (s *slot) indexed(column string) string {

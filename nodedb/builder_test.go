@@ -41,7 +41,10 @@ func drawRecord(t *rapid.T) Record {
 	set(value("nodetype.os", "a", "b", "c+=NEXTRECORD", "/n/x/", "|^.*$||"))
 	set(value("mac.mac", "00:50:56:00:00:01", "00:50:56:00:00:02", "|n(\\d)|00:50:56:00:00:0($1)|", "bad", "00:50:56:00:00:03|00:50:56:00:00:01"))
 	set(value("hosts.ip", "10.0.0.1", "10.0.0.2", "|10.0.0.($1)|", "bad"))
+	set(value("ipmi.bmc", "10.0.0.1", "N1-bmc", "|10.0.0.($1)|", "/$/-bmc/", "bad"))
+	set(value("openbmc.bmc", "10.0.0.2"))
 	set(value("hosts.disable", "1", "no"))
+	set(value("ipmi.disable", "1"))
 	set(value("nodelist.disable", "1"))
 	set(value("nodegroup.grouptype", "static"))
 	return r
@@ -69,8 +72,10 @@ func describe(s *Snapshot) string {
 		b.WriteByte('\n')
 	}
 	for i := range 7 {
-		fmt.Fprintf(&b, "%d %v %v\n", i, s.NamesByMAC([]byte{0, 0x50, 0x56, 0, 0, byte(i)}), s.NamesByAddr(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})))
+		addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+		fmt.Fprintf(&b, "%d %v %v %v\n", i, s.NamesByMAC([]byte{0, 0x50, 0x56, 0, 0, byte(i)}), s.NamesByAddr(addr), s.namesByBMC(bmcKey{addr: addr}))
 	}
+	fmt.Fprintf(&b, "bmc %v\n", s.namesByBMC(bmcKey{name: "n1-bmc"}))
 	return b.String()
 }
 

@@ -8,7 +8,7 @@ import (
 
 // A Doubt is something about a node, or another object, that is allowed and
 // hardly meant. Attr is the attribute that it is about, empty if it is a value
-// that does not parse. With Wrong set it will not work.
+// that does not parse, or is about several. With Wrong set it will not work.
 type Doubt struct {
 	Node, Attr, Text string
 	Wrong            bool
@@ -17,7 +17,7 @@ type Doubt struct {
 func (d Doubt) String() string { return d.Node + ": " + d.Text }
 
 // Doubts looks at nodes as an operator at the door would: MAC addresses and
-// addresses that another node has too, addresses that lie in a range for
+// addresses that another node or its BMC has too, addresses that lie in a range for
 // machines without a name, images and hypervisors that do not exist, values
 // that do not parse.
 func (s *Snapshot) Doubts(names []string) []Doubt {
@@ -81,6 +81,7 @@ func (d *doubter) node(n *Node) {
 	if n.Addr.IsValid() {
 		d.addr(n)
 	}
+	d.bmc(n)
 	if n.VMHost != "" {
 		if _, err := d.snap.Node(n.VMHost); err != nil {
 			d.add(n, "vmhost", "vmhost %s is not defined", n.VMHost)
@@ -93,12 +94,43 @@ func (d *doubter) addr(n *Node) {
 	if o := others(d.snap.NamesByAddr(n.Addr), n.Name); o != "" {
 		d.wrong(n, "ip", "address %s is also that of %s", n.Addr, o)
 	}
+	if o := others(d.snap.namesByBMC(bmcKey{addr: n.Addr}), n.Name); o != "" {
+		d.wrong(n, "ip", "address %s is also that of the BMC of %s", n.Addr, o)
+	}
 	net := d.snap.NetworkOf(n.Addr)
 	if net == nil {
 		return
 	}
 	if slices.ContainsFunc(net.DynamicRanges, func(r Range) bool { return r.Contains(n.Addr) }) {
 		d.wrong(n, "ip", "address %s lies in the dynamic range of network %s", n.Addr, net.Name)
+	}
+}
+
+// bmc looks whether a BMC is another's too, whose machine would be turned off.
+// Several machines behind one BMC tell each other apart by bmcid.
+func (d *doubter) bmc(n *Node) {
+	text := n.src.bmc()
+	k, ok := bmcKeyOf(text)
+	if !ok {
+		return
+	}
+	var same []string
+	for _, name := range d.snap.namesByBMC(k) {
+		if o, err := d.snap.Node(name); err == nil && o.Attr("ipmi.bmcid") == n.Attr("ipmi.bmcid") {
+			same = append(same, name)
+		}
+	}
+	if o := others(same, n.Name); o != "" {
+		d.wrong(n, "bmc", "BMC %s is also that of %s", text, o)
+	}
+	if !k.addr.IsValid() {
+		return
+	}
+	if k.addr == n.Addr {
+		d.wrong(n, "", "BMC address %s is the node's own", k.addr)
+	}
+	if o := others(d.snap.NamesByAddr(k.addr), n.Name); o != "" {
+		d.wrong(n, "bmc", "BMC address %s is also the address of %s", k.addr, o)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A Snapshot is the whole table at one revision. It never changes, and shares
@@ -18,6 +19,9 @@ type Snapshot struct {
 	members sorted[*sorted[struct{}]] // nodes by group, from nodelist.groups
 	macs    index[macKey]
 	addrs   index[netip.Addr]
+	bmcs    index[bmcKey] // none until somebody has asked: see byBMC
+	byBMC   bool
+	asked   *atomic.Bool // somebody has; shared by all snapshots
 	env     *env
 
 	nets   *lazy[[]*Network] // shared while no network changes

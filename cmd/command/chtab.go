@@ -161,8 +161,10 @@ func warnRow(s *Session, keys map[string]string, changes []rowChange) {
 	for _, c := range changes {
 		touchColumn(touched, c.t.Attr(c.c.Name))
 	}
-	if node := keys["node"]; node != "" {
+	if node := keys["node"]; s.DB.Snapshot().HasNode(node) {
 		warnDoubts(s, []string{node}, touched)
+	} else if node != "" {
+		warnDoubts(s, membersOf(s, []string{node}), touched)
 	}
 	if group := keys["groupname"]; group != "" {
 		warnGroups(s, []string{group})
@@ -176,6 +178,8 @@ func touchColumn(touched map[string]bool, column string) {
 		touched["mac"] = true
 	case "hosts.ip":
 		touched["ip"] = true
+	case "ipmi.bmc", "openbmc.bmc":
+		touched["bmc"] = true
 	case "nodetype.provmethod":
 		touched["provmethod"] = true
 	case "vm.host":

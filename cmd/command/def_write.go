@@ -99,6 +99,7 @@ type defResult struct {
 	done     []string // objects made or changed
 	created  []string // those that were made by a command that changes
 	nodes    []string // nodes among done
+	groups   []string // groups among done
 	networks []string // networks among done
 	failed   bool
 }
@@ -118,6 +119,8 @@ func (r *defResult) did(item defItem) {
 	switch item.t.Name {
 	case "node":
 		r.nodes = append(r.nodes, item.name)
+	case "group":
+		r.groups = append(r.groups, item.name)
 	case "network":
 		r.networks = append(r.networks, item.name)
 	}
@@ -162,7 +165,7 @@ func (r *defResult) doubt(s *Session, items []defItem) {
 			touched[a.Attr] = true
 		}
 	}
-	warnDoubts(s, r.nodes, touched)
+	warnDoubts(s, append(r.nodes, membersOf(s, r.groups)...), touched)
 	if touched["membergroups"] || touched["wherevals"] {
 		warnGroups(s, r.done)
 	}
@@ -176,7 +179,7 @@ func (r *defResult) doubt(s *Session, items []defItem) {
 // warnDoubts warns of what is doubtful about the attributes of nodes that were
 // touched.
 func warnDoubts(s *Session, nodes []string, touched map[string]bool) {
-	for _, attr := range []string{"mac", "ip", "provmethod", "vmhost"} {
+	for _, attr := range []string{"mac", "ip", "bmc", "provmethod", "vmhost"} {
 		if touched[attr] && len(nodes) > 0 {
 			printDoubts(s, s.DB.Snapshot().Doubts(nodes), touched)
 			return
@@ -193,11 +196,37 @@ func warnGroups(s *Session, groups []string) {
 	}
 }
 
+// maxWarned is how many warnings of a kind a command prints, and how many
+// members of a group it looks at: margay check looks at all.
+const (
+	maxWarned  = 50
+	maxMembers = 10000
+)
+
+// membersOf returns the nodes that inherit from groups, if they are not too
+// many to be looked at while somebody waits.
+func membersOf(s *Session, groups []string) (nodes []string) {
+	for _, g := range groups {
+		if members := s.DB.Snapshot().Members(g); len(members) <= maxMembers {
+			nodes = append(nodes, names(members)...)
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes)
+}
+
 func printDoubts(s *Session, list []nodedb.Doubt, touched map[string]bool) {
+	n := 0
 	for _, d := range list {
-		if d.Attr == "" || touched[d.Attr] {
+		if d.Attr != "" && !touched[d.Attr] {
+			continue
+		}
+		if n++; n <= maxWarned {
 			s.NodeWarn(d.Node, "%s", d.Text)
 		}
+	}
+	if n > maxWarned {
+		s.Warn("%d more are doubtful; margay check names all", n-maxWarned)
 	}
 }
 

@@ -65,6 +65,9 @@ func nodegrpch(ctx context.Context, s *Session, args []string) error {
 		}
 		return nil
 	})
+	if err == nil {
+		warnNodes(s, membersOf(s, groups), sets)
+	}
 	return plain(err)
 }
 
