@@ -146,6 +146,11 @@ type Storer interface {
 	Delete(ctx context.Context, host string, p Path) error
 }
 
+// An Unmounter takes datastores off a host again.
+type Unmounter interface {
+	Unmount(ctx context.Context, host, name string) error
+}
+
 // A Hypervisor is an endpoint to which a connection stands.
 type Hypervisor interface {
 	Reader
@@ -227,8 +232,22 @@ type HostAdmin interface {
 type Joiner interface {
 	Join(ctx context.Context, j Join) error
 	Leave(ctx context.Context, host string) error
-	// Reconnect and disconnect a host that it has.
-	Reconnect(ctx context.Context, host string) error
+	// Reconnect connects a host again that it has and has lost, with what the
+	// Join says of its account and certificate.
+	Reconnect(ctx context.Context, host string, j Join) error
+}
+
+// A KernelNIC is a network card of a host's own kernel.
+type KernelNIC struct {
+	Device  string // vmk0
+	Network string // port group
+	VMotion bool   // guests move over it
+}
+
+// A VMotioner says over which cards of a host's kernel guests move.
+type VMotioner interface {
+	KernelNICs(ctx context.Context, host string) ([]KernelNIC, error)
+	SelectVMotion(ctx context.Context, host, device string, on bool) error
 }
 
 // A Join is a host to take in.

@@ -222,7 +222,85 @@ func (m *Manager) adopt(ctx context.Context, snap *nodedb.Snapshot, n *nodedb.No
 	if err != nil {
 		return lines, err
 	}
-	return append(lines, fmt.Sprintf("vCenter %s: %s", ve, name)), nil
+	lines = append(lines, fmt.Sprintf("vCenter %s: %s", ve, name))
+	text, err := m.reconnect(ctx, snap, vc, n)
+	if err != nil {
+		return lines, fmt.Errorf("vCenter %s has lost it, and connecting it again: %w", ve, err)
+	}
+	if text != "connected already" {
+		lines = append(lines, "vCenter "+ve.String()+": "+text)
+	}
+	return m.adoptVMotion(ctx, vc, name, n, lines)
+}
+
+// adoptVMotion has a host move guests over the card that its hostinterface
+// names, once it is in its vCenter.
+func (m *Manager) adoptVMotion(ctx context.Context, vc Hypervisor, name string, n *nodedb.Node, lines []string) ([]string, error) {
+	want := vmotionOf(n)
+	if want == "" {
+		return lines, nil
+	}
+	text, err := SelectVMotion(want)(ctx, vc, name)
+	if err != nil {
+		return lines, err
+	}
+	return append(lines, text), nil
+}
+
+// vmotionOf is what hypervisor.interface says of vMotion: elements are
+// "network:card:...", separated by "|", and this is the card of the one called
+// vmotion.
+func vmotionOf(n *nodedb.Node) string {
+	for _, part := range strings.Split(n.Attr("hypervisor.interface"), "|") {
+		if f := strings.Split(strings.TrimSpace(part), ":"); len(f) > 1 && strings.EqualFold(f[0], "vmotion") {
+			return strings.TrimSpace(f[1])
+		}
+	}
+	return ""
+}
+
+// SelectVMotion is chhypervisor --vmotion: guests move over the card that is
+// named, by its device or its port group, and over no other; "off" has them
+// move over none.
+func SelectVMotion(want string) HostOp {
+	return func(ctx context.Context, hv Hypervisor, name string) (string, error) {
+		v, ok := as[VMotioner](hv)
+		if !ok {
+			return "", ErrUnsupported
+		}
+		cards, err := v.KernelNICs(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		chosen := ""
+		var have []string
+		for _, k := range cards {
+			have = append(have, k.Device+" ("+k.Network+")")
+			if k.Device == want || k.Network == want {
+				if chosen != "" {
+					return "", Errorf(ErrInvalid, "%s and %s are both on %s; name one of them", chosen, k.Device, want)
+				}
+				chosen = k.Device
+			}
+		}
+		if chosen == "" && want != "off" {
+			return "", Errorf(ErrNotFound, "no card of its kernel is %s or on such a network; it has %s", want, strings.Join(have, ", "))
+		}
+		for _, on := range []bool{true, false} { // first the new one, so that there always is one
+			for _, k := range cards {
+				if is := k.Device == chosen; is != on || k.VMotion == is {
+					continue
+				}
+				if err := v.SelectVMotion(ctx, name, k.Device, on); err != nil {
+					return "", err
+				}
+			}
+		}
+		if chosen == "" {
+			return "vmotion: off", nil
+		}
+		return "vmotion: " + chosen, nil
+	}
 }
 
 // Show is lshypervisor.

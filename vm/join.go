@@ -50,17 +50,64 @@ func (m *Manager) join(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor
 	if !ok {
 		return ErrUnsupported
 	}
-	e, err := HostEndpoint(snap, host)
+	req, err := m.joinOf(ctx, snap, host)
 	if err != nil {
 		return err
 	}
+	return j.Join(ctx, req)
+}
+
+// joinOf is what a vCenter is told of a host.
+func (m *Manager) joinOf(ctx context.Context, snap *nodedb.Snapshot, host string) (Join, error) {
+	e, err := HostEndpoint(snap, host)
+	if err != nil {
+		return Join{}, err
+	}
 	direct, err := m.Open(ctx, e)
 	if err != nil {
-		return err
+		return Join{}, err
 	}
 	req := Join{Host: e.Host, Port: e.Port, User: e.User, Password: e.Password, Fingerprint: direct.About().Fingerprint, Thumbprint: direct.About().Thumbprint}
 	if n, err := snap.Node(host); err == nil {
 		req.Datacenter, req.Cluster = n.HostDatacenter, n.HostCluster
 	}
-	return j.Join(ctx, req)
+	return req, nil
+}
+
+// Reconnect is chhypervisor --reconnect: vCenters take hosts up again that
+// they have lost, with the account and the certificate that the hosts have by
+// now.
+func (m *Manager) Reconnect(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, emit Emit) {
+	m.eachHost(ctx, snap, hosts, emit, func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit) {
+		for _, h := range hosts {
+			text, err := m.reconnect(ctx, snap, hv, h)
+			emit(Result{Node: h.Name, Text: textUnless(err, text), Err: err})
+		}
+	})
+}
+
+func (m *Manager) reconnect(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, n *nodedb.Node) (string, error) {
+	j, ok := as[Joiner](hv)
+	if !ok || hv.About().Kind != VPX {
+		return "", Errorf(ErrInvalid, "no vCenter manages it; set hostmanager")
+	}
+	name, err := inInventory(ctx, snap, hv, n.Name)
+	if err != nil {
+		return "", err
+	}
+	if name == "" {
+		return "", Errorf(ErrNotFound, "vCenter does not have it in inventory; mkhypervisor %s", n.Name)
+	}
+	h, err := hv.Host(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if h.Connected {
+		return "connected already", nil
+	}
+	req, err := m.joinOf(ctx, snap, n.Name)
+	if err != nil {
+		return "", err
+	}
+	return "connected again", j.Reconnect(ctx, name, req)
 }

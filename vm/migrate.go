@@ -205,7 +205,7 @@ func (m *Manager) preflight(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 	}
 	checks := []Check{
 		{What: "vCenter " + g.Endpoint.String() + " answers"},
-		{What: "target " + req.Target + " is connected", Err: when(!h.Connected, "vCenter has lost its connection")},
+		{What: "target " + req.Target + " is connected", Err: when(!h.Connected, "vCenter has lost its connection; chhypervisor %s --reconnect", req.Target)},
 		{What: "target " + req.Target + " is not in maintenance", Err: when(h.Maintenance, "it is in maintenance mode; chhypervisor %s -o", req.Target)},
 		{What: "guest is not on it already", Err: when(v.Host == target, "it is")},
 		{What: "no question is pending", Err: when(v.Question != nil, "the guest waits for an answer")},
@@ -221,7 +221,7 @@ func (m *Manager) preflight(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 			Err: when(d == nil || !d.Accessible, "Unable to verify storage state on target system: %s does not have it", req.Target)})
 	}
 	for _, n := range networksOf(v) {
-		note, err := m.ensureNetwork(ctx, snap, hv, g, h, n, req.DryRun)
+		note, err := m.ensureNetwork(ctx, snap, hv, g, h, n, true)
 		checks = append(checks, Check{"network " + n + " is on the target", err, note})
 	}
 	var bad []string
@@ -232,6 +232,14 @@ func (m *Manager) preflight(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 	}
 	if len(bad) > 0 {
 		return checks, Errorf(ErrInvalid, "Migrating to %s: %s", req.Target, strings.Join(bad, "; "))
+	}
+	if req.DryRun {
+		return checks, nil
+	}
+	for _, n := range networksOf(v) { // now that nothing else stands in the way
+		if _, err := m.ensureNetwork(ctx, snap, hv, g, h, n, false); err != nil {
+			return checks, err
+		}
 	}
 	return checks, nil
 }
@@ -246,14 +254,14 @@ func (m *Manager) liveChecks(ctx context.Context, hv Hypervisor, v VM, target *H
 	if err != nil {
 		return nil, err
 	}
-	checks := []Check{{What: "host " + v.Host + " is connected", Err: when(!source.Connected, "vCenter has lost its connection; if it is dead, use -f")}}
+	checks := []Check{{What: "host " + v.Host + " is connected", Err: when(!source.Connected, "vCenter has lost its connection; chhypervisor %s --reconnect, or if it is dead, -f", v.Host)}}
 	if v.State != nodedb.PowerOn {
 		return checks, nil
 	}
 	maker := func(h *Host) string { word, _, _ := strings.Cut(h.CPUModel, " "); return word }
 	checks = append(checks,
-		Check{What: "vMotion is on at " + v.Host, Err: when(!source.VMotion, "no VMkernel card of it is for vMotion")},
-		Check{What: "vMotion is on at " + req.Target, Err: when(!target.VMotion, "no VMkernel card of it is for vMotion")},
+		Check{What: "vMotion is on at " + v.Host, Err: when(!source.VMotion, "no VMkernel card of it is for vMotion; chhypervisor %s --vmotion vmk0", v.Host)},
+		Check{What: "vMotion is on at " + req.Target, Err: when(!target.VMotion, "no VMkernel card of it is for vMotion; chhypervisor %s --vmotion vmk0", req.Target)},
 		Check{What: "processors are of one make", Err: when(maker(source) != maker(target), "%s has %s, %s has %s; turn the guest off to move it", v.Host, source.CPUModel, req.Target, target.CPUModel)},
 		Check{What: "target " + req.Target + " has memory", Err: when(target.FreeMB < v.MemoryMB, "%d MB are free, the guest has %d MB", target.FreeMB, v.MemoryMB)})
 	for _, cd := range v.Spec.CDROMs {

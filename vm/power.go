@@ -274,6 +274,6 @@ func (p *power) order(ctx context.Context, steps []step) {
 			p.emit(Result{Node: s.g.Name, Err: err})
 			return
 		}
-		p.emit(Result{Node: s.g.Name, Text: s.text, Facts: p.moved(s.g, s.v)})
+		p.emit(Result{Node: s.g.Name, Text: s.text, Did: s.op, Facts: p.moved(s.g, s.v)})
 	})
 }

@@ -14,6 +14,7 @@ type Result struct {
 	Warn    string            // printed as a warning
 	Err     error             // printed as an error; the exit status becomes 1
 	Percent int               // of a long task: not the last word, only progress
+	Did     PowerOp           // rpower: what was done to the guest; empty: nothing
 	Facts   map[string]string // table.column values that the node now has
 	Records []nodedb.Record   // further rows; without attributes: to be deleted
 }

@@ -2,7 +2,9 @@ package vm
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -15,7 +17,8 @@ type site struct {
 	host      *Host
 	automount bool
 	named     DatastoreMap
-	fixedNets bool // only networks that are there
+	fixedNets bool            // only networks that are there
+	writable  map[string]bool // datastores that a test has written to
 }
 
 // site looks at a guest's host once for all guests of the command.
@@ -37,6 +40,9 @@ func (mk *maker) site(ctx context.Context, g *Guest) (*site, error) {
 	h, err := mk.hv.Host(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	if !h.Connected {
+		return nil, Errorf(ErrUnreachable, "vCenter has lost its connection to %s; chhypervisor %s --reconnect", g.Host, g.Host)
 	}
 	if mk.hv.About().Kind == ESX {
 		h.Name = g.Host // a host's own idea of its name is often "localhost"
@@ -209,10 +215,11 @@ func (st *site) mountable(l Location) error {
 // datastore finds a location's datastore, mounting it if need be.
 func (st *site) datastore(ctx context.Context, l Location) (string, error) {
 	if name := st.mounted(l); name != "" {
-		if d := st.host.Datastore(name); !d.Accessible {
+		d := st.host.Datastore(name)
+		if !d.Accessible {
 			return "", Errorf(ErrNotFound, "datastore %s (%s) is not accessible on %s", name, l, st.host.Name)
 		}
-		return name, nil
+		return name, st.writes(ctx, *d)
 	}
 	if err := st.mountable(l); err != nil {
 		return "", err
@@ -222,8 +229,44 @@ func (st *site) datastore(ctx context.Context, l Location) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mounting %s: %w", l, err)
 	}
-	st.host.Datastores = append(st.host.Datastores, Datastore{Name: name, Type: "NFS", RemoteHost: l.Server, RemotePath: l.Export, Accessible: true, FreeKB: -1})
+	d := Datastore{Name: name, Type: "NFS", RemoteHost: l.Server, RemotePath: l.Export, Accessible: true, FreeKB: -1}
+	if err := st.writes(ctx, d); err != nil {
+		if u, ok := as[Unmounter](st.hv); ok { // it was not there before either
+			_ = u.Unmount(context.WithoutCancel(ctx), st.host.Name, name)
+		}
+		return "", err
+	}
+	st.host.Datastores = append(st.host.Datastores, d)
 	return name, nil
+}
+
+// writes refuses a datastore that cannot be written. A host mounts an export
+// that lets it only read as readily as any other, and says so when the first
+// file is to be made: a folder is made to find out, and removed again.
+func (st *site) writes(ctx context.Context, d Datastore) error {
+	out := "export it to the host for writing, and to root (no_root_squash)"
+	if d.ReadOnly {
+		return Errorf(ErrInvalid, "datastore %s (%s) is mounted read-only on %s; %s", d.Name, d.URL(), st.host.Name, out)
+	}
+	if !strings.HasPrefix(d.Type, "NFS") || st.writable[d.Name] {
+		return nil
+	}
+	b := make([]byte, 6)
+	if _, err := io.ReadFull(st.m.random(), b); err != nil {
+		return err
+	}
+	p := Path{d.Name, ".margay-" + hex.EncodeToString(b)}
+	if err := st.hv.MakeDir(ctx, st.host.Name, p); err != nil {
+		return fmt.Errorf("datastore %s (%s) cannot be written by %s: %w; %s", d.Name, d.URL(), st.host.Name, err, out)
+	}
+	if err := st.hv.Delete(context.WithoutCancel(ctx), st.host.Name, p); err != nil {
+		return fmt.Errorf("removing %s, which tried whether the datastore can be written: %w", p, err)
+	}
+	if st.writable == nil {
+		st.writable = map[string]bool{}
+	}
+	st.writable[d.Name] = true
+	return nil
 }
 
 // network finds a card's port group, making it and its switch if need be.

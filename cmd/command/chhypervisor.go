@@ -11,8 +11,8 @@ import (
 
 var chhypervisorCmd = &Command{
 	Name:  "chhypervisor",
-	Usage: "noderange -m | -o | -s | --addvlan network | --removevlan network",
-	Short: "take hosts in and out of maintenance, add and remove their networks",
+	Usage: "noderange -m | -o | -s | --addvlan network | --removevlan network | --vmotion card|network|off | --reconnect",
+	Short: "take hosts in and out of maintenance, change their networks, connect them to their vCenter again",
 	Group: GroupGuest,
 	Flags: func(f *pflag.FlagSet) {
 		f.BoolP("maintenance", "m", false, "enter maintenance mode")
@@ -20,6 +20,8 @@ var chhypervisorCmd = &Command{
 		f.BoolP("show", "s", false, "say which")
 		f.String("addvlan", "", "make a network, named as in vmnics")
 		f.String("removevlan", "", "remove a network")
+		f.String("vmotion", "", "the card of the host's kernel that guests move over: vmk1, the network that it is on, or off")
+		f.Bool("reconnect", false, "have the vCenter connect to it again, with its account and certificate as they are now")
 	},
 	Run: chhypervisor,
 }
@@ -45,6 +47,10 @@ func chhypervisor(ctx context.Context, s *Session, args []string) error {
 		s.Guests.VLAN(ctx, snap, hosts, s.String("addvlan"), true, emit)
 	case s.String("removevlan") != "":
 		s.Guests.VLAN(ctx, snap, hosts, s.String("removevlan"), false, emit)
+	case s.String("vmotion") != "":
+		s.Guests.Hosts(ctx, snap, hosts, vm.SelectVMotion(s.String("vmotion")), emit)
+	case s.Bool("reconnect"):
+		s.Guests.Reconnect(ctx, snap, hosts, emit)
 	default:
 		return Usagef("say what to do")
 	}

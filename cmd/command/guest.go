@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"margay/nodedb"
+	"margay/provision"
 	"margay/vm"
 )
 
@@ -194,8 +195,36 @@ func (s *Session) GuestPower(ctx context.Context, snap *nodedb.Snapshot, nodes [
 		return err
 	}
 	emit, flush := s.emit(ctx)
-	s.Guests.Power(ctx, snap, nodes, vm.PowerRequest{Word: w, Force: force}, emit)
-	return flush()
+	did := map[string]nodedb.Status{}
+	s.Guests.Power(ctx, snap, nodes, vm.PowerRequest{Word: w, Force: force}, func(r vm.Result) {
+		emit(r)
+		if status := guestStatus(r.Did); status != "" && r.Err == nil {
+			did[r.Node] = status
+			s.notePower(snap, r)
+		}
+	})
+	return errors.Join(s.setStatuses(ctx, did), flush())
+}
+
+// guestStatus is the nodelist.status of a guest after an order that its host
+// has carried out. Such a guest is past powering on: its firmware runs.
+func guestStatus(op vm.PowerOp) nodedb.Status {
+	switch op {
+	case vm.OpOn, vm.OpReset:
+		return nodedb.StatusBooting
+	case vm.OpOff, vm.OpShutdown:
+		return "powering-off"
+	}
+	return ""
+}
+
+// notePower tells the timeline of a guest that boots over the network that it
+// was turned on. Of one that starts from its disk nothing more is heard.
+func (s *Session) notePower(snap *nodedb.Snapshot, r vm.Result) {
+	n, err := snap.Node(r.Node)
+	if err == nil && n.Mode.Loads() && (r.Did == vm.OpOn || r.Did == vm.OpReset) {
+		s.Service.Note(r.Node, provision.StepPower, string(r.Did)+": "+r.Text)
+	}
 }
 
 // GuestSetBoot is rsetboot for nodes with mgt=esx.

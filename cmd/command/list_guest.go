@@ -5,6 +5,6 @@ func guestCommands() []*Command {
 	return []*Command{
 		mkvmCmd, chvmCmd, lsvmCmd, rmvmCmd, clonevmCmd, rmigrateCmd,
 		mkhypervisorCmd, lshypervisorCmd, chhypervisorCmd, rmhypervisorCmd, rshutdownCmd, rescansanCmd, formatdiskCmd, datastoreCmd, ovfCmd, imageCmd, domxmlCmd,
-		rscanCmd, wvidCmd, screenshotCmd, createvclusterCmd, lsvclusterCmd, rmvclusterCmd,
+		rscanCmd, wvidCmd, screenshotCmd, snapshotCmd, autostartCmd, createvclusterCmd, lsvclusterCmd, rmvclusterCmd,
 	}
 }

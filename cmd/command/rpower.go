@@ -151,7 +151,8 @@ func powerStatus(a bmc.Action, word string) nodedb.Status {
 // setStatuses writes statuses in one commit, unless site.nodestatus says not
 // to.
 func (s *Session) setStatuses(ctx context.Context, did map[string]nodedb.Status) error {
-	if len(did) == 0 || strings.HasPrefix(strings.ToLower(s.DB.Snapshot().Site("nodestatus")), "n") {
+	wanted := strings.ToLower(s.DB.Snapshot().Site("nodestatus"))
+	if len(did) == 0 || wanted == "0" || strings.HasPrefix(wanted, "n") {
 		return nil
 	}
 	return s.DB.Update(context.WithoutCancel(ctx), func(tx *nodedb.Tx) error {

@@ -65,7 +65,10 @@ func vcenterCmd(ts *testscript.TestScript, neg bool, args []string) {
 func esxiCmd(ts *testscript.TestScript, neg bool, args []string) {
 	nfs := ts.MkAbs("nfs")
 	ts.Check(os.MkdirAll(nfs, 0o755))
-	w, err := vmtest.Start(vmtest.Options{Password: "cluster", Licence: "vSphere 8 Hypervisor", Version: "8.0.2", Exports: map[string]string{"192.168.0.1:/vms/vmware": nfs}})
+	locked := ts.MkAbs("locked")
+	ts.Check(os.MkdirAll(locked, 0o755))
+	w, err := vmtest.Start(vmtest.Options{Password: "cluster", Licence: "vSphere 8 Hypervisor", Version: "8.0.2",
+		Exports: map[string]string{"192.168.0.1:/vms/vmware": nfs, "192.168.0.1:/vms/locked": locked}, ReadOnly: []string{"192.168.0.1:/vms/locked"}})
 	ts.Check(err)
 	ts.Defer(w.Close)
 	sh, err := w.StartSSH("")

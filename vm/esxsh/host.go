@@ -164,6 +164,72 @@ func (c *Conn) Mount(ctx context.Context, _ string, l vm.Location, label string)
 	return label, err
 }
 
+// Unmount takes an NFS datastore off the host.
+func (c *Conn) Unmount(ctx context.Context, _, name string) error {
+	if err := safe(name); err != nil {
+		return err
+	}
+	_, err := c.run(ctx, line("esxcli", "storage", "nfs", "remove", "--volume-name", name))
+	return err
+}
+
+// KernelNICs reads the cards of the host's kernel, and of each what it is for.
+func (c *Conn) KernelNICs(ctx context.Context, _ string) ([]vm.KernelNIC, error) {
+	out, err := c.run(ctx, "esxcli network ip interface list")
+	if err != nil {
+		return nil, err
+	}
+	list := parseKernelNICs(out)
+	cmds := make([]string, len(list))
+	for i, k := range list {
+		cmds[i] = line("esxcli", "network", "ip", "interface", "tag", "get", "-i", k.Device)
+	}
+	parts, err := c.batch(ctx, cmds)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range parts {
+		list[i].VMotion = kernelTag.MatchString(p)
+	}
+	return list, nil
+}
+
+var (
+	kernelName  = regexp.MustCompile(`(?m)^   Name: (vmk\d+)\s*$`)
+	kernelGroup = regexp.MustCompile(`(?m)^   Portgroup: (.*)$`)
+	kernelTag   = regexp.MustCompile(`(?m)^\s*Tags: .*\bVMotion\b`)
+)
+
+// parseKernelNICs reads "esxcli network ip interface list": a block each.
+func parseKernelNICs(out string) []vm.KernelNIC {
+	var list []vm.KernelNIC
+	for _, block := range strings.Split(strings.ReplaceAll(out, "\r", ""), "\n\n") {
+		m := kernelName.FindStringSubmatch(block)
+		if m == nil {
+			continue
+		}
+		k := vm.KernelNIC{Device: m[1]}
+		if g := kernelGroup.FindStringSubmatch(block); g != nil {
+			k.Network = strings.TrimSpace(g[1])
+		}
+		list = append(list, k)
+	}
+	return list
+}
+
+// SelectVMotion says whether guests move over a card.
+func (c *Conn) SelectVMotion(ctx context.Context, _, device string, on bool) error {
+	if err := safe(device); err != nil {
+		return err
+	}
+	word := "remove"
+	if on {
+		word = "add"
+	}
+	_, err := c.run(ctx, line("esxcli", "network", "ip", "interface", "tag", word, "-i", device, "-t", "VMotion"))
+	return err
+}
+
 // MakeDir makes a folder, with those above it; the folder itself must not be
 // there.
 func (c *Conn) MakeDir(ctx context.Context, _ string, p vm.Path) error {

@@ -260,3 +260,31 @@ func TestStandInWithOpenSSH(t *testing.T) {
 		}
 	}
 }
+
+// Snapshots and autostart over SSH alone, reads too.
+func TestSnapshotsAndAutostart(t *testing.T) {
+	w := vmtest.New(t, vmtest.Options{Licence: "vSphere 8 Hypervisor"})
+	c, _ := cluster(t, w, false)
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1", "vm2"), "")
+	snapshots := func(req vm.SnapshotRequest) string {
+		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.Snapshots(ctx, snap, c.Nodes(t, "vm1"), req, emit)
+		})
+	}
+	named := func(name string) vm.SnapshotSpec { return vm.SnapshotSpec{Name: name} }
+	want(t, "take", snapshots(vm.SnapshotRequest{Word: vm.SnapshotTake, SnapshotSpec: named("it's one")}), "vm1: snapshot it's one taken")
+	want(t, "take", snapshots(vm.SnapshotRequest{Word: vm.SnapshotTake, SnapshotSpec: named("two")}), "vm1: snapshot two taken")
+	contains(t, "ls", snapshots(vm.SnapshotRequest{Word: vm.SnapshotList}), "vm1:   two: #2")
+	want(t, "revert", snapshots(vm.SnapshotRequest{Word: vm.SnapshotRevert, SnapshotSpec: named("it's one")}), "vm1: reverted to it's one, off")
+	want(t, "rm --children", snapshots(vm.SnapshotRequest{Word: vm.SnapshotRemove, Children: true, SnapshotSpec: named("#1")}), "vm1: snapshot it's one removed")
+	want(t, "ls", snapshots(vm.SnapshotRequest{Word: vm.SnapshotList}), "")
+	autostart := func(word string) string {
+		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.Autostart(ctx, snap, c.Nodes(t, "vm1", "vm2"), vm.AutostartRequest{Word: word}, emit)
+		})
+	}
+	want(t, "autostart", autostart("stat"), "vm1: off\nvm2: off")
+	want(t, "autostart on", autostart("on"), "vm1: on\nvm2: on")
+	want(t, "autostart", autostart("stat"), "vm1: on\nvm2: on")
+	want(t, "autostart off", autostart("off"), "vm1: off\nvm2: off")
+}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+	"time"
 
+	"margay/nodedb"
 	"margay/vm"
 )
 
@@ -164,5 +166,37 @@ func FuzzParse(f *testing.F) {
 		parseTable(s)
 		parseMessage(s)
 		parseSwitches(s)
+		parseSnapshots(s, s)
+		parseAutostarts(s, s)
+		parseKernelNICs(s)
 	})
+}
+
+// The text is as hosts of 6.x print it, "Desciption" and all.
+const snapshotTree = "Get Snapshot:\n|-ROOT\n--Snapshot Name        : snap01\n--Snapshot Id          : 1\n--Snapshot Desciption  : first: of all\n--Snapshot Created On  : 2/23/2015 18:12:50\n--Snapshot State       : powered on\n" +
+	"--|-CHILD\n----Snapshot Name        : snap02\n----Snapshot Id        : 2\n----Snapshot Desciption  :\n----Snapshot Created On  : 12/3/2015 8:3:5\n----Snapshot State       : powered off\n"
+
+func TestParseSnapshots(t *testing.T) {
+	got := parseSnapshots(snapshotTree, "Get Snapshot:\n(vim.vm.SnapshotInfo) {\n   currentSnapshot = 'vim.vm.Snapshot:12-snapshot-2', \n")
+	want := []vm.Snapshot{
+		{ID: 1, Name: "snap01", Description: "first: of all", Created: time.Date(2015, 2, 23, 18, 12, 50, 0, time.UTC), State: nodedb.PowerOn},
+		{ID: 2, Name: "snap02", Created: time.Date(2015, 12, 3, 8, 3, 5, 0, time.UTC), State: nodedb.PowerOff, Current: true, Depth: 1},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if got := parseSnapshots("Get Snapshot:\n", "(vim.vm.SnapshotInfo) null"); got != nil {
+		t.Errorf("a guest without snapshots has %+v", got)
+	}
+}
+
+func TestParseAutostarts(t *testing.T) {
+	defaults := "(vim.host.AutoStartManager.SystemDefaults) {\n   enabled = true, \n   startDelay = 120, \n   stopAction = \"PowerOff\"\n}\n"
+	list := "(vim.host.AutoStartManager.AutoPowerInfo) [\n   (vim.host.AutoStartManager.AutoPowerInfo) {\n      key = 'vim.VirtualMachine:3', \n      startOrder = 1, \n      startDelay = 5, \n      startAction = \"PowerOn\", \n   }, \n" +
+		"   (vim.host.AutoStartManager.AutoPowerInfo) {\n      key = 'vim.VirtualMachine:14', \n      startOrder = -1, \n      startDelay = -1, \n      startAction = \"none\"\n   }\n]\n"
+	got, err := parseAutostarts(defaults, list)
+	want := vm.Autostarts{Enabled: true, Guests: map[string]vm.Autostart{"3": {On: true, Order: 1, Delay: 5}, "14": {Delay: -1}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
 }

@@ -92,6 +92,9 @@ func (s *Shell) mkdir(w []string) (string, int) {
 	if ds, _ := splitPath(p); s.w.Dir(ds) == filepath.Join(s.w.dir, "none") {
 		return "mkdir: can't create directory '" + p + "': Operation not permitted\n", 1
 	}
+	if ds, _ := splitPath(p); s.w.readOnly(ds) {
+		return "mkdir: can't create directory '" + p + "': Read-only file system\n", 1
+	}
 	switch err := make(s.file(p), 0o755); {
 	case os.IsExist(err):
 		return "mkdir: can't create directory '" + p + "': File exists\n", 1

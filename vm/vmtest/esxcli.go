@@ -110,6 +110,12 @@ func (s *Shell) esxcli(w []string) (string, int) {
 		return "", 0
 	case is("storage nfs add"):
 		return s.mount(arg(w, "--host", "-H"), arg(w, "--share", "-s"), arg(w, "--volume-name", "-v"))
+	case is("storage nfs remove"):
+		return s.unmount(arg(w, "--volume-name", "-v"))
+	case is("network ip interface tag"):
+		return s.kernelTag(w[4:])
+	case is("network ip interface list"):
+		return s.listKernelNICs(), 0
 	case is("storage nfs list"):
 		return s.listNFS(), 0
 	case is("storage filesystem list"):

@@ -26,7 +26,11 @@ func (w *World) ChangeHost(name string, change func(*HostFacts)) {
 		m.WithLock(ctx, h, func() {
 			hw := *h.Summary.Hardware
 			f := HostFacts{h.Summary.Config.VmotionEnabled, hw.CpuModel, h.Runtime.InMaintenanceMode, h.Runtime.ConnectionState}
+			was := f.VMotion
 			change(&f)
+			if f.VMotion != was {
+				w.setVMotion(h, "vmk0", f.VMotion)
+			}
 			hw.CpuModel = f.CPUModel
 			m.Update(ctx, h, []types.PropertyChange{
 				{Name: "summary.config.vmotionEnabled", Val: f.VMotion}, {Name: "summary.hardware", Val: hw},

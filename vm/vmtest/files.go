@@ -39,6 +39,10 @@ func (w *World) upload(rw http.ResponseWriter, r *http.Request, dir string) {
 		http.Error(rw, "403 Forbidden", http.StatusForbidden)
 		return
 	}
+	if w.readOnly(r.URL.Query().Get("dsName")) {
+		http.Error(rw, "500 Internal Server Error", http.StatusInternalServerError)
+		return
+	}
 	file := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(r.URL.Path, "/folder")))
 	if st, err := os.Stat(filepath.Dir(file)); err != nil || !st.IsDir() {
 		http.Error(rw, "404 Not Found", http.StatusNotFound)

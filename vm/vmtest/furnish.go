@@ -23,6 +23,8 @@ func (w *World) furnish() error {
 		}
 		h.Summary.Config.VmotionEnabled = w.vcenter
 		w.furnishNetwork(h)
+		w.furnishAutostart(h)
+		w.furnishKernelNICs(h)
 		for _, name := range w.opts.Datastores {
 			if err := w.addDatastore(h, name); err != nil {
 				return err

@@ -16,7 +16,7 @@ import (
 )
 
 func (x *vmObject) checker(ctx *simulator.Context) *checker {
-	return &checker{ctx: ctx, host: ctx.Map.Get(*x.Runtime.Host).(*simulator.HostSystem), cfg: x.Config,
+	return &checker{w: x.w, ctx: ctx, host: ctx.Map.Get(*x.Runtime.Host).(*simulator.HostSystem), cfg: x.Config,
 		on: x.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn, have: object.VirtualDeviceList(x.Config.Hardware.Device), keys: map[int32]int32{}}
 }
 
@@ -32,6 +32,7 @@ func (x *vmObject) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_
 		body.Res.Returnval = failing(ctx, x.VirtualMachine, "reconfigVm", f)
 		return body
 	}
+	x.w.nameDisks(x.Config.Files.VmPathName, x.Config.Name, req.Spec.DeviceChange)
 	body.Res.Returnval = simulator.CreateTask(x.VirtualMachine, "reconfigVm", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
 		r := x.VirtualMachine.ReconfigVMTask(ctx, req).(*methods.ReconfigVM_TaskBody)
 		if _, f := inner(ctx, r.Res.Returnval); f != nil {

@@ -219,6 +219,7 @@ func (f *folderObject) AddStandaloneHostTask(ctx *simulator.Context, req *types.
 		ref, fault := inner(ctx, r.Res.Returnval)
 		if fault == nil { // views saw it before it had its place
 			ctx.Map.Put(ctx.Map.Get(ref.(types.ManagedObjectReference)))
+			f.w.settle(ctx, ref, req.Spec)
 		}
 		return ref, fault
 	}).Run(ctx)
@@ -277,6 +278,7 @@ func (c *clusterObject) AddHostTask(ctx *simulator.Context, req *types.AddHost_T
 		ref, fault := inner(ctx, r.Res.Returnval)
 		if fault == nil { // views saw it before it had its place
 			ctx.Map.Put(ctx.Map.Get(ref.(types.ManagedObjectReference)))
+			c.w.settle(ctx, ref, req.Spec)
 		}
 		return ref, fault
 	}).Run(ctx)

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,10 +31,13 @@ func (w *World) checkNew(ctx *simulator.Context, f *simulator.Folder, req *types
 	if o := ctx.Map.FindByName(req.Config.Name, f.ChildEntity); o != nil && !ctx.Map.IsESX() {
 		return &types.DuplicateName{Name: req.Config.Name, Object: o.Reference()}
 	}
-	c := &checker{ctx: ctx, host: w.hostOf(ctx, req), have: object.VirtualDeviceList(esx.VirtualDevice), keys: map[int32]int32{}}
+	c := &checker{w: w, ctx: ctx, host: w.hostOf(ctx, req), have: object.VirtualDeviceList(esx.VirtualDevice), keys: map[int32]int32{}}
 	ds, _ := splitPath(req.Config.Files.VmPathName)
 	if c.datastore(ds) == nil {
 		return &types.InvalidDatastorePath{InvalidDatastore: types.InvalidDatastore{Name: ds}, DatastorePath: req.Config.Files.VmPathName}
+	}
+	if w.readOnly(ds) {
+		return &types.CannotCreateFile{FileFault: types.FileFault{File: req.Config.Files.VmPathName}}
 	}
 	w.pickFolder(req)
 	return c.check(&req.Config)
@@ -51,17 +55,45 @@ func (w *World) pickFolder(req *types.CreateVM_Task) {
 		if _, err := os.Stat(filepath.Join(w.Dir(ds), dir)); err != nil {
 			break
 		}
-		dir = req.Config.Name + "_" + string(rune('0'+n))
+		dir = fmt.Sprintf("%s_%d", req.Config.Name, n)
 	}
 	req.Config.Files.VmPathName = "[" + ds + "] " + dir + "/" + req.Config.Name + ".vmx"
-	for _, ch := range req.Config.DeviceChange {
-		d, ok := ch.GetVirtualDeviceConfigSpec().Device.(*types.VirtualDisk)
+	w.nameDisks(req.Config.Files.VmPathName, req.Config.Name, req.Config.DeviceChange)
+}
+
+// nameDisks names new disks that the request leaves to the host: the first
+// name that is free, in the guest's own folder if that is on the datastore.
+// vcsim takes the folder of the guest's name, whichever the guest is in.
+func (w *World) nameDisks(home, guest string, changes []types.BaseVirtualDeviceConfigSpec) {
+	ds, file := splitPath(home)
+	if filepath.Dir(file) == guest {
+		return // that is the folder which vcsim takes
+	}
+	taken := map[string]bool{}
+	for _, ch := range changes {
+		c := ch.GetVirtualDeviceConfigSpec()
+		d, ok := c.Device.(*types.VirtualDisk)
+		if !ok || c.FileOperation != types.VirtualDeviceConfigSpecFileOperationCreate {
+			continue
+		}
+		b, ok := d.Backing.(types.BaseVirtualDeviceFileBackingInfo)
 		if !ok {
 			continue
 		}
-		b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
-		if ok && strings.TrimSpace(b.FileName) == "["+ds+"]" && dir != req.Config.Name {
-			b.FileName = "[" + ds + "] " + dir + "/"
+		backing := b.GetVirtualDeviceFileBackingInfo()
+		if on, name := splitPath(backing.FileName); name != "" || on != ds && on != "" {
+			continue
+		}
+		for n := 0; ; n++ {
+			name := guest + ".vmdk"
+			if n > 0 {
+				name = fmt.Sprintf("%s_%d.vmdk", guest, n)
+			}
+			path := "[" + ds + "] " + filepath.Dir(file) + "/" + name
+			if _, err := os.Stat(w.File(path)); err != nil && !taken[path] {
+				backing.FileName, taken[path] = path, true
+				break
+			}
 		}
 	}
 }

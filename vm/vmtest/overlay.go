@@ -43,6 +43,18 @@ type (
 		*simulator.ClusterComputeResource
 		w *World
 	}
+	fileManager struct {
+		*simulator.FileManager
+		w *World
+	}
+	nicManager struct {
+		*simulator.HostVirtualNicManager
+		w *World
+	}
+	snapshotObject struct {
+		*simulator.VirtualMachineSnapshot
+		w *World
+	}
 	computeResource struct {
 		*mo.ComputeResource
 		w *World
@@ -55,7 +67,7 @@ func readOnly(method string) bool {
 	case "RetrieveServiceContent", "Login", "Logout", "RetrieveProperties", "RetrievePropertiesEx", "ContinueRetrievePropertiesEx",
 		"CreateFilter", "DestroyPropertyFilter", "CreatePropertyCollector", "DestroyPropertyCollector", "WaitForUpdatesEx", "WaitForUpdates",
 		"CancelWaitForUpdates", "CreateContainerView", "DestroyView", "FindByInventoryPath", "FindByUuid", "FindByIp", "CurrentTime",
-		"SessionIsActive", "QueryPerf", "QueryAvailableDisksForVmfs", "SearchDatastore_Task", "SearchDatastoreSubFolders_Task", "TerminateSession":
+		"SessionIsActive", "QueryPerf", "QueryNetConfig", "QueryConfigOptionEx", "QueryConfigOption", "QueryAvailableDisksForVmfs", "SearchDatastore_Task", "SearchDatastoreSubFolders_Task", "TerminateSession":
 		return true
 	}
 	return false
@@ -128,6 +140,12 @@ func (w *World) wrapped(o mo.Reference) mo.Reference {
 		return &computeResource{o, w}
 	case *simulator.OvfManager:
 		return &ovfManager{o, w}
+	case *simulator.FileManager:
+		return &fileManager{o, w}
+	case *simulator.HostVirtualNicManager:
+		return &nicManager{o, w}
+	case *simulator.VirtualMachineSnapshot:
+		return &snapshotObject{o, w}
 	case *simulator.ResourcePool:
 		return &poolObject{o, w}
 	}
@@ -165,7 +183,7 @@ func (w *World) UpdateObject(_ *simulator.Context, o mo.Reference, changes []typ
 // kinds than these are removed with the session's own lock held.
 func (w *World) RemoveObject(ctx *simulator.Context, ref types.ManagedObjectReference) {
 	switch ref.Type {
-	case "VirtualMachine", "HostSystem", "Folder":
+	case "VirtualMachine", "HostSystem", "Folder", "VirtualMachineSnapshot":
 	default:
 		return
 	}

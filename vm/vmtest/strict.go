@@ -17,6 +17,7 @@ type checker struct {
 	ctx  *simulator.Context
 	host *simulator.HostSystem
 	on   bool // the guest runs
+	w    *World
 	have object.VirtualDeviceList
 	keys map[int32]int32 // of the request to real
 	cfg  *types.VirtualMachineConfigInfo
@@ -277,6 +278,9 @@ func (c *checker) disk(i int, d *types.VirtualDeviceConfigSpec, disk *types.Virt
 	}
 	if f := c.backing(i, b); f != nil {
 		return f
+	}
+	if ds, _ := splitPath(b.FileName); d.FileOperation != "" && c.w != nil && c.w.readOnly(ds) {
+		return &types.CannotCreateFile{FileFault: types.FileFault{File: b.FileName}}
 	}
 	fresh := d.FileOperation == types.VirtualDeviceConfigSpecFileOperationCreate
 	if fresh && (disk.CapacityInKB <= 0 || disk.CapacityInBytes != disk.CapacityInKB*1024) {

@@ -99,6 +99,9 @@ func (s *Shell) vim(w []string) (string, int) {
 	case "hostsvc/hostsummary":
 		return s.hostSummary(), 0
 	}
+	if word, ok := strings.CutPrefix(w[0], "hostsvc/autostartmanager/"); ok {
+		return s.autostart(word, w[1:])
+	}
 	if len(w) < 2 {
 		return "Invalid command '" + w[0] + "'.\n", 255
 	}
@@ -121,6 +124,12 @@ func (s *Shell) vim(w []string) (string, int) {
 		return errText(object.NewVirtualMachine(s.w.inUse, v.Self).Unregister(context.Background()))
 	case "vmsvc/destroy":
 		return errText(s.wait(object.NewVirtualMachine(s.w.inUse, v.Self).Destroy(context.Background())))
+	case "vmsvc/snapshot.get":
+		return "Get Snapshot:\n" + s.snapshotTree(v), 0
+	case "vmsvc/get.snapshotinfo":
+		return s.snapshotInfo(v), 0
+	case "vmsvc/snapshot.create", "vmsvc/snapshot.revert", "vmsvc/snapshot.remove":
+		return s.snapshot(v, strings.TrimPrefix(w[0], "vmsvc/snapshot."), w[2:])
 	case "vmsvc/reload":
 		return s.reload(v)
 	}
@@ -134,6 +143,11 @@ func (s *Shell) wait(t *object.Task, err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return t.Wait(ctx)
+}
+
+// waitFor is wait for a task that the API's bare method gave.
+func (s *Shell) waitFor(ref types.ManagedObjectReference) error {
+	return s.wait(object.NewTask(s.w.inUse, ref), nil)
 }
 
 func (s *Shell) getAllVMs() string {

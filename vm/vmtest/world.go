@@ -48,10 +48,13 @@ type Options struct {
 	// Exports are the NFS exports that can be mounted: "10.0.0.9:/vms" to a
 	// directory. Worlds that share the directory share the storage.
 	Exports map[string]string
-	Known   []*World // hosts that a vCenter can take in
-	Licence string   // its name; default "Evaluation Mode"
-	Version string   // of the product; default vcsim's own, 6.5.0
-	Raw     bool     // answers go out as vcsim makes them, to all clients alike; for benchmarks
+	// ReadOnly are those of Exports that let nobody write: hosts mount them all
+	// the same.
+	ReadOnly []string
+	Known    []*World // hosts that a vCenter can take in
+	Licence  string   // its name; default "Evaluation Mode"
+	Version  string   // of the product; default vcsim's own, 6.5.0
+	Raw      bool     // answers go out as vcsim makes them, to all clients alike; for benchmarks
 }
 
 // A World is one endpoint that is played.
@@ -93,6 +96,8 @@ type World struct {
 
 	cert      tls.Certificate
 	lastClone *types.VirtualMachineCloneSpec
+
+	accounts map[types.ManagedObjectReference]types.HostConnectSpec // of hosts that a vCenter has taken in
 
 	noScreen atomic.Bool // the web server has no /screen
 }

@@ -21,7 +21,13 @@ func (c *Conn) Join(ctx context.Context, j vm.Join) error {
 		return err
 	}
 	spec := types.HostConnectSpec{HostName: j.Host, Port: int32(j.Port), UserName: j.User, Password: j.Password, Force: true}
-	err = c.addHost(ctx, folder, cluster, spec)
+	return c.pinned(j, spec, func(spec types.HostConnectSpec) error { return c.addHost(ctx, folder, cluster, spec) })
+}
+
+// pinned makes a request that shows the certificate which vCenter sees, and
+// makes it again with that one if it is the one that the host showed us.
+func (c *Conn) pinned(j vm.Join, spec types.HostConnectSpec, request func(types.HostConnectSpec) error) error {
+	err := request(spec)
 	seen := thumbprint(err)
 	if seen == "" {
 		return unthumb(err)
@@ -30,7 +36,7 @@ func (c *Conn) Join(ctx context.Context, j vm.Join) error {
 		return vm.Errorf(vm.ErrUntrusted, "vCenter sees certificate %s on %s, we see %s; someone may be in between", seen, j.Host, j.Thumbprint)
 	}
 	spec.SslThumbprint = seen
-	return unthumb(c.addHost(ctx, folder, cluster, spec))
+	return unthumb(request(spec))
 }
 
 // A sslFault carries the certificate that vCenter sees.
@@ -115,20 +121,29 @@ func sslThumbprint(f types.BaseMethodFault) string {
 	return ""
 }
 
-// Reconnect connects a host again that the vCenter has lost.
-func (c *Conn) Reconnect(ctx context.Context, host string) error {
+// Reconnect connects a host again that the vCenter has lost. The vCenter is
+// given the account anew, and which certificate it must see: either may have
+// changed since the host joined.
+func (c *Conn) Reconnect(ctx context.Context, host string, j vm.Join) error {
 	ref, err := c.hostRef(ctx, host)
 	if err != nil {
 		return err
 	}
-	_, err = c.do(ctx, &job{start: func(ctx context.Context) (types.ManagedObjectReference, error) {
-		res, err := methods.ReconnectHost_Task(ctx, c.vc, &types.ReconnectHost_Task{This: ref})
-		if err != nil {
-			return types.ManagedObjectReference{}, err
+	spec := types.HostConnectSpec{HostName: j.Host, Port: int32(j.Port), UserName: j.User, Password: j.Password, Force: true}
+	return c.pinned(j, spec, func(spec types.HostConnectSpec) error {
+		var seen string
+		_, err := c.do(ctx, &job{keep: func(f types.BaseMethodFault) { seen = sslThumbprint(f) }, start: func(ctx context.Context) (types.ManagedObjectReference, error) {
+			res, err := methods.ReconnectHost_Task(ctx, c.vc, &types.ReconnectHost_Task{This: ref, CnxSpec: &spec, ReconnectSpec: &types.HostSystemReconnectSpec{SyncState: types.NewBool(true)}})
+			if err != nil {
+				return types.ManagedObjectReference{}, err
+			}
+			return res.Returnval, nil
+		}})
+		if err != nil && seen != "" {
+			return &sslFault{err, seen}
 		}
-		return res.Returnval, nil
-	}})
-	return err
+		return err
+	})
 }
 
 // Leave disconnects a host and takes it out, with the compute resource that a

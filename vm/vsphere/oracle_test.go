@@ -1,6 +1,7 @@
 package vsphere_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"margay/nodedb"
 	"margay/vm"
 	"margay/vm/vmtest"
 )
@@ -86,21 +88,7 @@ func TestStateByVirsh(t *testing.T) {
 	w := vmtest.New(t, vmtest.Options{})
 	c := cluster(t, w)
 	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "4G", Memory: "1G"}, "vm1"), "")
-	dir := t.TempDir()
-	auth := filepath.Join(dir, "auth.conf")
-	text := fmt.Sprintf("[credentials-sim]\nusername=%s\npassword=%s\n[auth-esx-127.0.0.1]\ncredentials=sim\n", w.User, w.Password)
-	if err := os.WriteFile(auth, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	virsh := func(args ...string) string {
-		cmd := exec.Command("virsh", append([]string{"-c", "esx://" + w.User + "@" + w.Addr + "/?no_verify=1"}, args...)...)
-		cmd.Env = append(os.Environ(), "LIBVIRT_AUTH_FILE="+auth, "HOME="+dir, "XDG_RUNTIME_DIR="+dir)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("virsh %v: %v\n%s", args, err, out)
-		}
-		return string(out)
-	}
+	virsh := virshOf(t, w)
 	contains(t, "virsh domstate", virsh("domstate", "vm1"), "shut off")
 	xml := virsh("dumpxml", "vm1")
 	n := c.Nodes(t, "vm1")[0]
@@ -111,4 +99,63 @@ func TestStateByVirsh(t *testing.T) {
 	want(t, "rpower stat after virsh start", c.Power(t, vm.WordStat, false, "vm1"), "vm1: on")
 	want(t, "rpower off", c.Power(t, vm.WordOff, false, "vm1"), "vm1: off")
 	contains(t, "virsh domstate", virsh("domstate", "vm1"), "shut off")
+}
+
+// virshOf runs virsh against a World.
+func virshOf(t *testing.T, w *vmtest.World) func(args ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	auth := filepath.Join(dir, "auth.conf")
+	text := fmt.Sprintf("[credentials-sim]\nusername=%s\npassword=%s\n[auth-esx-127.0.0.1]\ncredentials=sim\n", w.User, w.Password)
+	if err := os.WriteFile(auth, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func(args ...string) string {
+		cmd := exec.Command("virsh", append([]string{"-c", "esx://" + w.User + "@" + w.Addr + "/?no_verify=1"}, args...)...)
+		cmd.Env = append(os.Environ(), "LIBVIRT_AUTH_FILE="+auth, "HOME="+dir, "XDG_RUNTIME_DIR="+dir)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("virsh %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+}
+
+// What we say of snapshots and of guests that start with their host, virsh
+// finds, and the other way round.
+func TestSnapshotsByVirsh(t *testing.T) {
+	need(t, exec.Command("virsh", "--version"), "virsh", "libvirt-clients")
+	w := vmtest.New(t, vmtest.Options{})
+	c := cluster(t, w)
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1", "vm2"), "")
+	virsh := virshOf(t, w)
+	snapshots := func(word vm.SnapshotWord, name string) string {
+		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.Snapshots(ctx, snap, c.Nodes(t, "vm1"), vm.SnapshotRequest{Word: word, SnapshotSpec: vm.SnapshotSpec{Name: name}}, emit)
+		})
+	}
+	want(t, "snapshot take", snapshots(vm.SnapshotTake, "ours"), "vm1: snapshot ours taken")
+	contains(t, "virsh snapshot-list", virsh("snapshot-list", "vm1"), "ours")
+	virsh("snapshot-create-as", "vm1", "theirs")
+	contains(t, "snapshot ls", snapshots(vm.SnapshotList, ""), "vm1:   theirs: #2")
+	contains(t, "virsh snapshot-current", virsh("snapshot-current", "vm1", "--name"), "theirs")
+	want(t, "snapshot revert", snapshots(vm.SnapshotRevert, "ours"), "vm1: reverted to ours, off")
+	contains(t, "virsh snapshot-current", virsh("snapshot-current", "vm1", "--name"), "ours")
+	want(t, "snapshot rm", snapshots(vm.SnapshotRemove, "theirs"), "vm1: snapshot theirs removed")
+	virsh("snapshot-delete", "vm1", "ours")
+	want(t, "snapshot ls", snapshots(vm.SnapshotList, ""), "")
+
+	autostart := func(word string, names ...string) string {
+		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.Autostart(ctx, snap, c.Nodes(t, names...), vm.AutostartRequest{Word: word}, emit)
+		})
+	}
+	want(t, "autostart on", autostart("on", "vm1"), "vm1: on")
+	contains(t, "virsh dominfo", virsh("dominfo", "vm1"), "Autostart:      enable")
+	virsh("autostart", "vm2")
+	want(t, "autostart stat", autostart("stat", "vm1", "vm2"), "vm1: on\nvm2: on")
+	virsh("autostart", "vm1", "--disable")
+	want(t, "autostart stat", autostart("stat", "vm1", "vm2"), "vm1: off\nvm2: on")
+	want(t, "autostart off", autostart("off", "vm2"), "vm2: off")
+	contains(t, "virsh dominfo", virsh("dominfo", "vm2"), "Autostart:      disable")
 }

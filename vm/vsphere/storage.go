@@ -36,6 +36,24 @@ func (c *Conn) Mount(ctx context.Context, host string, l vm.Location, label stri
 	return d.Name, nil
 }
 
+// Unmount takes a datastore off a host.
+func (c *Conn) Unmount(ctx context.Context, host, name string) error {
+	dss, err := c.datastoreSystem(ctx, host)
+	if err != nil {
+		return err
+	}
+	dc, err := c.datacenterOf(ctx, host)
+	if err != nil {
+		return err
+	}
+	ds, err := c.datastoreRef(ctx, name, dc)
+	if err != nil {
+		return err
+	}
+	_, err = methods.RemoveDatastore(ctx, c.vc, &types.RemoveDatastore{This: dss, Datastore: ds})
+	return wrap(err)
+}
+
 // MakeDir makes a folder, with those above it.
 func (c *Conn) MakeDir(ctx context.Context, host string, p vm.Path) error {
 	dc, err := c.datacenterOf(ctx, host)
