@@ -117,7 +117,8 @@ type change struct {
 	e       *edit
 	next    Snapshot
 	own     map[Kind]bool    // kinds whose tables are this change's own
-	touched map[string]*slot // nodes with another slot now: what they had before, nil if new
+	touched map[string]*slot // nodes of which the indexes may have to know: what they had before, nil if new
+	near    finger           // where the last node was put
 
 	regrouped bool // there may be other groups now
 }
@@ -232,26 +233,39 @@ func splitGroups(s string) []string {
 
 // putNode stores a node's record and its memberships.
 func (c *change) putNode(r Record) {
-	old, _ := c.next.slot(r.Key)
-	if _, ok := c.touched[r.Name]; !ok {
-		c.touched[r.Name] = old
+	t := c.table(KindNode)
+	var old *slot
+	ci, i, there := t.findNear(&c.near, r.Name)
+	if there {
+		old = t.chunks[ci].items[i].value
 	}
+	var s *slot
 	var before, after []string
 	if old != nil {
 		before = old.set.names
 	}
-	if r.Attrs == nil {
-		c.table(KindNode).remove(c.e, r.Name)
-	} else {
-		s := newSlot(r)
+	if r.Attrs != nil {
+		s = newSlot(r)
 		s.set, s.changed = c.setOf(r), c.next.rev
 		if old != nil && sameButStatus(old.rec.Attrs, r.Attrs) {
 			s.changed = old.changed
 		}
 		after = s.set.names
-		c.table(KindNode).put(c.e, r.Name, s)
 	}
-	if slices.Equal(before, after) {
+	if !sameIndexed(old, s) {
+		if _, ok := c.touched[r.Name]; !ok {
+			c.touched[r.Name] = old
+		}
+	}
+	switch {
+	case s == nil:
+		t.remove(c.e, r.Name)
+	case there:
+		t.own(c.e, ci).items[i].value = s
+	default:
+		t.put(c.e, r.Name, s)
+	}
+	if old != nil && s != nil && old.set == s.set || slices.Equal(before, after) {
 		return
 	}
 	for _, g := range before {
@@ -264,6 +278,12 @@ func (c *change) putNode(r Record) {
 			c.join(g, r.Name)
 		}
 	}
+}
+
+// sameIndexed says that the indexes have the same of two slots of a node.
+func sameIndexed(old, now *slot) bool {
+	return old != nil && now != nil && old.set == now.set && !old.disabled && !now.disabled &&
+		old.rec.Attrs["mac.mac"] == now.rec.Attrs["mac.mac"] && old.rec.Attrs["hosts.ip"] == now.rec.Attrs["hosts.ip"]
 }
 
 // join makes a node a member of a group.

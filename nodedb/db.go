@@ -16,7 +16,8 @@ type DB struct {
 	snap   atomic.Pointer[Snapshot]
 	cancel context.CancelFunc
 	done   chan struct{}
-	retry  sync.Mutex // held by updates that run again, so that they take turns
+	line   line         // of updates that ran into others
+	rounds atomic.Int64 // snapshots that updates in the line were given
 
 	mu   sync.Mutex
 	seen chan struct{}     // closed and replaced at every new snapshot; guarded by mu
@@ -123,45 +124,49 @@ func (db *DB) fail(err error) {
 	db.err = err
 }
 
-// maxTries is how often an update runs before it gives up.
-const maxTries = 100
-
 // Update runs fn and commits what it put, all or nothing. fn runs again, on a
 // newer snapshot, if a record that it wrote was changed meanwhile, so it may
 // have no other effect. When Update returns nil, Snapshot shows the change.
 // An error of fn is returned as it is, and nothing is changed.
 func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
-	err := db.try(ctx, fn)
-	if !errors.Is(err, ErrConflict) {
+	tx := db.begin(db.Snapshot())
+	changes, err := tx.run(fn)
+	if err != nil || len(changes) == 0 {
 		return err
 	}
-	db.retry.Lock()
-	defer db.retry.Unlock()
-	for range maxTries {
-		if err = db.try(ctx, fn); !errors.Is(err, ErrConflict) {
-			return err
-		}
+	if db.line.isBusy(changes) {
+		return db.inLine(ctx, fn, changes)
+	}
+	err = db.commit(ctx, tx.snap, append(changes, entry(ctx, tx.snap, changes)...))
+	if errors.Is(err, ErrConflict) {
+		return db.inLine(ctx, fn, changes)
 	}
 	return err
 }
 
-// try runs fn once. After ErrConflict the snapshot is newer than it was.
-func (db *DB) try(ctx context.Context, fn func(*Tx) error) error {
-	tx := &Tx{snap: db.Snapshot(), pending: make(map[Key]*pending)}
+func (db *DB) begin(snap *Snapshot) *Tx {
+	tx := &Tx{snap: snap, pending: make(map[Key]*pending)}
 	tx.seal, _ = db.store.(*sealed)
+	return tx
+}
+
+// run runs fn and returns what is to be committed.
+func (tx *Tx) run(fn func(*Tx) error) ([]Change, error) {
 	if err := fn(tx); err != nil {
-		return errNotRetried(err)
+		return nil, errNotRetried(err)
 	}
 	if err := tx.settle(); err != nil {
-		return err
+		return nil, err
 	}
-	changes, err := tx.changes()
-	if err != nil || len(changes) == 0 {
-		return err
-	}
-	rev, err := db.store.Commit(ctx, append(changes, entry(ctx, tx.snap, changes)...))
+	return tx.changes()
+}
+
+// commit commits changes that were made on snap, and waits until they are
+// seen. After ErrConflict the snapshot is newer than it was.
+func (db *DB) commit(ctx context.Context, snap *Snapshot, changes []Change) error {
+	rev, err := db.store.Commit(ctx, changes)
 	if errors.Is(err, ErrConflict) {
-		if err := db.wait(ctx, tx.snap.rev+1); err != nil {
+		if err := db.wait(ctx, snap.rev+1); err != nil {
 			return fmt.Errorf("a record was changed meanwhile, and the change does not arrive: %v", err)
 		}
 		return err

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"margay/nodedb"
+	"margay/nodedb/bolt"
 	"margay/nodedb/nodedbtest"
 )
 
@@ -70,11 +73,23 @@ func TestTx(t *testing.T) {
 }
 
 func TestUpdateRunsAgainOnConflict(t *testing.T) {
-	db := nodedbtest.New(t, nodedbtest.Site("n", ""))
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "table.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := nodedb.New(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	other, err := nodedb.New(t.Context(), store) // as another server has it
+	if err != nil {
+		t.Fatal(err)
+	}
 	runs := 0
-	err := db.Update(context.Background(), func(tx *nodedb.Tx) error {
+	err = db.Update(context.Background(), func(tx *nodedb.Tx) error {
 		if runs++; runs < 3 { // somebody else is quicker, twice
-			nodedbtest.Put(t, db, nodedbtest.Site("n", fmt.Sprint(runs)))
+			nodedbtest.Put(t, other, nodedbtest.Site("n", fmt.Sprint(runs)))
 		}
 		r, _ := tx.Get(site("n"))
 		tx.Set(site("n"), "site.value", r.Attrs["site.value"]+"+")
@@ -88,6 +103,96 @@ func TestUpdateRunsAgainOnConflict(t *testing.T) {
 	})
 	if err == nil || errors.Is(err, nodedb.ErrConflict) {
 		t.Errorf("fn's own conflict: %v", err)
+	}
+}
+
+// Updates of one record by many at once all count, each with its entry in the
+// history, and do not take a commit each.
+func TestUpdatesOfOneRecord(t *testing.T) {
+	db := nodedbtest.New(t, nodedbtest.Site("n", ""), nodedbtest.Site("gone", "x"))
+	const writers, each = 32, 20
+	before := db.Snapshot().Rev()
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	own := errors.New("own")
+	for w := range writers {
+		wg.Go(func() {
+			for k := range each {
+				ctx := nodedb.WithCause(t.Context(), nodedb.Cause{Run: fmt.Sprintf("w%dk%d", w, k)})
+				err := db.Update(ctx, func(tx *nodedb.Tx) error {
+					r, _ := tx.Get(site("n"))
+					if k == 7 {
+						return own
+					}
+					tx.Set(site("n"), "site.value", r.Attrs["site.value"]+"+")
+					tx.Set(site(fmt.Sprintf("w%d", w)), "site.value", fmt.Sprint(k))
+					if k%2 == 0 {
+						tx.Delete(site("gone"))
+					} else {
+						tx.Set(site("gone"), "site.value", fmt.Sprint(w))
+					}
+					return nil
+				})
+				if err == own {
+					failed.Add(1)
+				} else if err != nil {
+					t.Errorf("writer %d: %v", w, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s := db.Snapshot()
+	if got, want := len(s.Site("n")), writers*(each-1); got != want || failed.Load() != writers {
+		t.Errorf("%d updates are in the record, want %d; %d failed, want %d", got, want, failed.Load(), writers)
+	}
+	if n := len(s.History()); n != writers*(each-1) {
+		t.Errorf("%d entries in the history, want %d", n, writers*(each-1))
+	}
+	for w := range writers {
+		if v := s.Site(fmt.Sprintf("w%d", w)); v != fmt.Sprint(each-1) {
+			t.Errorf("writer %d's own record has %q", w, v)
+		}
+	}
+	if commits := s.Rev() - before; commits > writers*each/2 {
+		t.Errorf("%d commits for %d updates", commits, writers*(each-1))
+	}
+}
+
+// An update that panics, or whose caller has gone, is no other's harm.
+func TestUpdateInLineEnds(t *testing.T) {
+	db := nodedbtest.New(t, nodedbtest.Site("n", ""))
+	var wg sync.WaitGroup
+	var good atomic.Int64
+	for w := range 24 {
+		wg.Go(func() {
+			defer func() { recover() }()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			for k := range 20 {
+				err := db.Update(ctx, func(tx *nodedb.Tx) error {
+					if k == 10 && w%3 == 0 {
+						panic("no")
+					}
+					if k == 15 && w%3 == 1 {
+						cancel()
+					}
+					r, _ := tx.Get(site("n"))
+					tx.Set(site("n"), "site.value", r.Attrs["site.value"]+"+")
+					return nil
+				})
+				if err == nil {
+					good.Add(1)
+				} else if ctx.Err() == nil {
+					t.Errorf("writer %d: %v", w, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	n := int64(len(db.Snapshot().Site("n")))
+	if n < good.Load() || n > good.Load()+8 { // those whose caller left may have been stored
+		t.Errorf("%d updates are in the record, %d were acknowledged", n, good.Load())
 	}
 }
 

@@ -28,10 +28,9 @@ func (tx *Tx) Diffs() ([]Diff, error) {
 		return nil, err
 	}
 	var list []Diff
-	for _, k := range tx.order {
-		before, ok := tx.snap.Record(k)
-		d := diff(k, before.Attrs, tx.pending[k].attrs)
-		if d.Made = !ok; d.Made && tx.pending[k].attrs == nil || len(d.Columns) == 0 && !d.Made && !d.Gone {
+	for _, p := range tx.order {
+		d := diff(p.Key, p.before.Attrs, p.attrs)
+		if d.Made = !p.there; d.Made && p.attrs == nil || len(d.Columns) == 0 && !d.Made && !d.Gone {
 			continue
 		}
 		list = append(list, d)
@@ -56,6 +55,22 @@ func diff(k Key, before, after map[string]string) Diff {
 		}
 	}
 	slices.SortFunc(d.Columns, func(a, b ColumnDiff) int { return strings.Compare(a.Column, b.Column) })
+	return d
+}
+
+// diffOf is diff where no other columns than those can differ.
+func diffOf(k Key, before, after map[string]string, columns []string) Diff {
+	d := Diff{Key: k, Gone: after == nil}
+	for _, column := range columns {
+		old, was := before[column]
+		now, is := after[column]
+		if was != is || old != now {
+			d.Columns = append(d.Columns, ColumnDiff{column, shown(before, column), shown(after, column)})
+		}
+	}
+	if len(d.Columns) > 1 {
+		slices.SortFunc(d.Columns, func(a, b ColumnDiff) int { return strings.Compare(a.Column, b.Column) })
+	}
 	return d
 }
 

@@ -66,7 +66,12 @@ func entry(ctx context.Context, snap *Snapshot, changes []Change) []Change {
 	for _, c := range changes {
 		if !slices.Contains(unrecorded, c.Kind) {
 			before, there := snap.Record(c.Key)
-			d := diff(c.Key, before.Attrs, c.Attrs)
+			var d Diff
+			if c.Touched != nil {
+				d = diffOf(c.Key, before.Attrs, c.Attrs, c.Touched)
+			} else {
+				d = diff(c.Key, before.Attrs, c.Attrs)
+			}
 			d.Made = !there
 			p.add(d)
 		}
@@ -84,6 +89,7 @@ type packer struct {
 	tables map[string]bool
 	secret bool
 	count  int
+	key    []byte // reused
 }
 
 func (p *packer) add(d Diff) {
@@ -91,22 +97,30 @@ func (p *packer) add(d Diff) {
 		p.alike, p.tables = make(map[string]*packed), make(map[string]bool)
 	}
 	p.count++
-	var key strings.Builder
-	fmt.Fprintf(&key, "%s %t %t", d.Kind, d.Made, d.Gone)
+	key := append(p.key[:0], d.Kind...)
+	if d.Made {
+		key = append(key, " made"...)
+	}
+	if d.Gone {
+		key = append(key, " gone"...)
+	}
 	for _, c := range d.Columns {
-		key.WriteString("\x00" + c.Column + "\x00" + c.Old + "\x00" + c.New)
+		for _, text := range [...]string{c.Column, c.Old, c.New} {
+			key = append(append(key, 0), text...)
+		}
 		if table, _, _ := strings.Cut(c.Column, "."); !d.Kind.Private() {
 			p.tables[table] = true
 		}
 		p.secret = p.secret || IsSecret(c.Column) || d.Kind.Private()
 	}
-	same := p.alike[key.String()]
+	p.key = key
+	same := p.alike[string(key)]
 	if same == nil {
 		same = &packed{Kind: d.Kind, Made: d.Made, Gone: d.Gone, Set: make(map[string][2]string, len(d.Columns))}
 		for _, c := range d.Columns {
 			same.Set[c.Column] = [2]string{c.Old, c.New}
 		}
-		p.alike[key.String()] = same
+		p.alike[string(key)] = same
 		p.list = append(p.list, same)
 	}
 	same.Names = append(same.Names, d.Name)

@@ -58,11 +58,14 @@ type Record struct {
 
 // A Change puts one record in place of what its key held. Attrs nil removes
 // it. If is the revision that the writer saw (0: none existed); the whole
-// commit is refused with ErrConflict if any differs.
+// commit is refused with ErrConflict if any differs. Touched, unless it is nil,
+// has every column whose value may differ from that revision's; a store may go
+// by it and write no more than those.
 type Change struct {
 	Key
-	Attrs map[string]string
-	If    int64
+	Attrs   map[string]string
+	If      int64
+	Touched []string
 }
 
 // A Store keeps records. One suite, nodedbtest.TestStore, says what each

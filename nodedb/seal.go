@@ -81,7 +81,7 @@ func (s *sealed) Commit(ctx context.Context, changes []Change) (int64, error) {
 		if &out[0] == &changes[0] {
 			out = append([]Change(nil), changes...)
 		}
-		out[i].Attrs = attrs
+		out[i].Attrs, out[i].Touched = attrs, nil // older secrets may be there unsealed
 	}
 	return s.Store.Commit(ctx, out)
 }

@@ -22,18 +22,22 @@ type stand struct {
 	column, value string
 }
 
+// stood notes a value that may stand for a secret.
+func (tx *Tx) stood(k Key, column, v string) {
+	if (v == Hidden || strings.HasPrefix(v, sealMark)) && IsSecret(column) {
+		tx.stands = append(tx.stands, stand{k, strings.Clone(column), strings.Clone(v)})
+	}
+}
+
 // settle puts secrets in place of what listings show for them: sealed values
 // are opened, and Hidden is what the record has already.
 func (tx *Tx) settle() error {
-	var list []stand
-	for _, k := range tx.order {
-		for column, v := range tx.pending[k].attrs {
-			if (v == Hidden || strings.HasPrefix(v, sealMark)) && IsSecret(column) {
-				list = append(list, stand{k, column, v})
-			}
-		}
-	}
+	list := tx.stands
+	tx.stands = nil
 	for _, s := range list {
+		if tx.pending[s.k].attrs[s.column] != s.value {
+			continue // overwritten since
+		}
 		v, err := tx.secret(s)
 		if err != nil {
 			return err

@@ -76,22 +76,25 @@ var statusColumns = []string{
 
 // sameButStatus says whether two records of a node differ in its status at most.
 func sameButStatus(a, b map[string]string) bool {
-	n := 0 // columns of a that count
+	both := 0
 	for column, v := range a {
-		if slices.Contains(statusColumns, column) {
-			continue
+		w, ok := b[column]
+		if ok {
+			both++
 		}
-		if w, ok := b[column]; !ok || w != v {
+		if (!ok || v != w) && !slices.Contains(statusColumns, column) {
 			return false
 		}
-		n++
+	}
+	if both == len(b) {
+		return true
 	}
 	for column := range b {
-		if !slices.Contains(statusColumns, column) {
-			n--
+		if _, ok := a[column]; !ok && !slices.Contains(statusColumns, column) {
+			return false
 		}
 	}
-	return n == 0
+	return true
 }
 
 // isDisabled says whether a value of a disable column switches its row off.

@@ -59,6 +59,25 @@ func (c *chunk[V]) find(name string) (i int, ok bool) {
 	return lo, lo < len(c.items) && c.items[lo].name == name
 }
 
+// A finger is where something was found last.
+type finger struct{ c, i int }
+
+// findNear is find for names that mostly come in order: it looks behind the
+// last place first.
+func (s *sorted[V]) findNear(f *finger, name string) (c, i int, ok bool) {
+	next := finger{f.c, f.i + 1}
+	if next.c < len(s.chunks) && next.i >= len(s.chunks[next.c].items) {
+		next = finger{f.c + 1, 0}
+	}
+	if next.c >= len(s.chunks) || s.chunks[next.c].items[next.i].name != name {
+		next.c, next.i, ok = s.find(name)
+		*f = next
+		return next.c, next.i, ok
+	}
+	*f = next
+	return next.c, next.i, true
+}
+
 func (s *sorted[V]) get(name string) (v V, ok bool) {
 	c, i, ok := s.find(name)
 	if !ok {

@@ -11,8 +11,8 @@ func (tx *Tx) Result() *Snapshot {
 			}
 		}
 	}
-	for _, k := range tx.order {
-		if r, ok := tx.Get(k); ok {
+	for _, p := range tx.order {
+		if r, ok := tx.Get(p.Key); ok {
 			list = append(list, r)
 		}
 	}
