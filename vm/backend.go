@@ -22,9 +22,10 @@ type About struct {
 
 // A Query asks for guests.
 type Query struct {
-	Names  []string // exact; nil: all
-	Brief  bool     // name, state and host only
-	Detail bool     // with Spec and Snapshots
+	Names   []string // exact; nil: all
+	Brief   bool     // name, state and host only
+	NoState bool     // of a brief look: not even the state
+	Detail  bool     // with Spec and Snapshots
 }
 
 // A Host is one hypervisor as it is now.
@@ -120,8 +121,20 @@ type Powerer interface {
 	Power(ctx context.Context, orders []Order, done func(i int, err error))
 }
 
+// A Making is one guest of many that are made together: of its Spec, or of
+// the files that it left behind.
+type Making struct {
+	At   Where
+	Name string
+	Spec *Spec
+	Old  Path // its .vmx; zero: it is made of Spec
+}
+
 // A Builder makes, changes and removes guests.
 type Builder interface {
+	// Make makes guests, many at a time; how many at once is its own to decide.
+	// done is called once for each, from one goroutine at a time.
+	Make(ctx context.Context, list []Making, done func(i int, v VM, err error))
 	Create(ctx context.Context, at Where, s *Spec) (VM, error)
 	Register(ctx context.Context, at Where, vmx Path, name string) (VM, error)
 	// Reconfigure makes all of a change in one step, or none of it.

@@ -122,7 +122,7 @@ func (ch *changer) at(ctx context.Context, g *Guest) (*site, error) {
 	if ch.site != nil {
 		return ch.site, nil
 	}
-	mk := &maker{m: ch.m, snap: ch.snap, hv: ch.hv, hosts: map[string]*site{}}
+	mk := newMaker(ch.m, ch.snap, ch.hv, MakeRequest{})
 	var err error
 	ch.site, err = mk.site(ctx, g)
 	return ch.site, err

@@ -115,7 +115,7 @@ func (c *cloner) place(ctx context.Context, g *Guest, storage []Location) (*site
 	if len(storage) == 0 {
 		return nil, "", Errorf(ErrInvalid, "vmstorage is not set")
 	}
-	mk := &maker{m: c.m, snap: c.snap, hv: c.hv, hosts: map[string]*site{}}
+	mk := newMaker(c.m, c.snap, c.hv, MakeRequest{})
 	st, err := mk.site(ctx, g)
 	if err != nil {
 		return nil, "", err

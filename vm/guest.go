@@ -17,6 +17,7 @@ type Guest struct {
 	NetMap   NetMap   // of its host
 	Folder   string   // vm.datacenter: whose folder it goes to in vCenter
 	Path     []string // inventory path of a vpx:// manager
+	key      string   // of Endpoint
 
 	CPUs     int   // 0: not set
 	MemoryMB int64 // 0: not set
@@ -42,11 +43,32 @@ const (
 // NewGuest reads one guest from the table. What is missing is no error until
 // something needs it; what cannot be read is.
 func NewGuest(snap *nodedb.Snapshot, n *nodedb.Node) (*Guest, error) {
+	return (&guestReader{snap: snap}).read(n)
+}
+
+// A guestReader reads the guests of one command. What many of them share, the
+// way to their host, it reads once.
+type guestReader struct {
+	snap   *nodedb.Snapshot
+	routes map[string]guestRoute // by host
+}
+
+// A guestRoute is whom to ask about the guests of one host.
+type guestRoute struct {
+	e      Endpoint
+	key    string // of e
+	netmap NetMap
+	err    error
+}
+
+func (r *guestReader) read(n *nodedb.Node) (*Guest, error) {
 	g := &Guest{Node: n, Name: n.Name, Host: n.VMHost, Folder: n.VMDatacenter, Master: n.VMMaster,
 		MACs: n.MACs, NICModel: n.VMNICModel, UUID: n.Attr("vpd.uuid"), Bus: IDE, Format: Thin}
-	steps := []func(*nodedb.Snapshot, *nodedb.Node) error{g.readRoute, g.readSizes, g.readStorage, g.readNetwork}
-	for _, step := range steps {
-		if err := step(snap, n); err != nil {
+	if err := r.readRoute(g); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(*nodedb.Node) error{g.readSizes, g.readStorage, g.readNetwork} {
+		if err := step(n); err != nil {
 			return nil, err
 		}
 	}
@@ -61,21 +83,35 @@ func NewGuest(snap *nodedb.Snapshot, n *nodedb.Node) (*Guest, error) {
 
 // readRoute decides whom to ask: the host directly, unless it has a vCenter
 // that is not to be passed by.
-func (g *Guest) readRoute(snap *nodedb.Snapshot, n *nodedb.Node) (err error) {
+func (r *guestReader) readRoute(g *Guest) error {
 	if g.Host == "" {
-		return g.readCluster(snap, n)
-	}
-	g.Endpoint, err = Route(snap, g.Host)
-	if err != nil {
+		err := g.readCluster(r.snap, g.Node)
+		g.key = g.Endpoint.Key()
 		return err
 	}
-	g.Path = g.Endpoint.Path
-	if h, err := snap.Node(g.Host); err == nil {
-		g.NetMap, err = ParseNetMap(h.Attr("hypervisor.netmap"), h.Attr("hypervisor.defaultnet"))
-		return err
+	way, ok := r.routes[g.Host]
+	if !ok {
+		way = routeOf(r.snap, g.Host)
+		if r.routes == nil {
+			r.routes = map[string]guestRoute{}
+		}
+		r.routes[g.Host] = way
 	}
-	g.NetMap, err = ParseNetMap("", "")
-	return err
+	g.Endpoint, g.key, g.Path, g.NetMap = way.e, way.key, way.e.Path, way.netmap
+	return way.err
+}
+
+func routeOf(snap *nodedb.Snapshot, host string) (r guestRoute) {
+	if r.e, r.err = Route(snap, host); r.err != nil {
+		return r
+	}
+	r.key = r.e.Key()
+	var netmap, net string
+	if h, err := snap.Node(host); err == nil {
+		netmap, net = h.Attr("hypervisor.netmap"), h.Attr("hypervisor.defaultnet")
+	}
+	r.netmap, r.err = ParseNetMap(netmap, net)
+	return r
 }
 
 func (g *Guest) readCluster(snap *nodedb.Snapshot, n *nodedb.Node) (err error) {
@@ -112,7 +148,7 @@ func truth(s string) bool {
 	return true
 }
 
-func (g *Guest) readSizes(_ *nodedb.Snapshot, n *nodedb.Node) error {
+func (g *Guest) readSizes(n *nodedb.Node) error {
 	if n.VMMemory != "" {
 		mb, err := ParseMemory(n.VMMemory)
 		if err != nil {
@@ -130,7 +166,7 @@ func (g *Guest) readSizes(_ *nodedb.Snapshot, n *nodedb.Node) error {
 	return nil
 }
 
-func (g *Guest) readStorage(_ *nodedb.Snapshot, n *nodedb.Node) (err error) {
+func (g *Guest) readStorage(n *nodedb.Node) (err error) {
 	if n.VMStorageModel != "" {
 		if g.Bus, err = ParseBus(n.VMStorageModel); err != nil {
 			return Errorf(ErrInvalid, "vmstoragemodel: %v", err)
@@ -154,7 +190,7 @@ func (g *Guest) readStorage(_ *nodedb.Snapshot, n *nodedb.Node) (err error) {
 	return nil
 }
 
-func (g *Guest) readNetwork(_ *nodedb.Snapshot, n *nodedb.Node) (err error) {
+func (g *Guest) readNetwork(n *nodedb.Node) (err error) {
 	g.Networks, err = ParseNetworks(n.VMNICs)
 	return err
 }

@@ -80,13 +80,38 @@ func (h *hybrid) Close() error {
 // Power sends the whole batch one way; orders that the licence refused are
 // sent again the other way.
 func (h *hybrid) Power(ctx context.Context, orders []Order, done func(int, error)) {
+	many(ctx, h, orders, done, func(hv Hypervisor, orders []Order, done func(int, error)) { hv.Power(ctx, orders, done) })
+}
+
+// Make makes the whole batch one way, and what the licence refused the other.
+func (h *hybrid) Make(ctx context.Context, list []Making, done func(int, VM, error)) {
+	made := make([]VM, len(list))
+	at := make([]int, len(list))
+	for i := range at {
+		at[i] = i
+	}
+	many(ctx, h, at, func(i int, err error) { done(i, made[i], err) }, func(hv Hypervisor, at []int, done func(int, error)) {
+		part := make([]Making, len(at))
+		for k, i := range at {
+			part[k] = list[i]
+		}
+		hv.Make(ctx, part, func(k int, v VM, err error) {
+			made[at[k]] = v
+			done(k, err)
+		})
+	})
+}
+
+// many does a batch over the API if it may; what the licence refuses of it,
+// and the whole where it is known to, it does over SSH.
+func many[T any](ctx context.Context, h *hybrid, list []T, done func(int, error), do func(Hypervisor, []T, func(int, error))) {
 	var again []int
 	if h.About().Restricted {
-		for i := range orders {
+		for i := range list {
 			again = append(again, i)
 		}
 	} else {
-		h.Hypervisor.Power(ctx, orders, func(i int, err error) {
+		do(h.Hypervisor, list, func(i int, err error) {
 			if errors.Is(err, ErrRestricted) {
 				again = append(again, i)
 				return
@@ -107,11 +132,11 @@ func (h *hybrid) Power(ctx context.Context, orders []Order, done func(int, error
 		}
 		return
 	}
-	rest := make([]Order, len(again))
+	rest := make([]T, len(again))
 	for k, i := range again {
-		rest[k] = orders[i]
+		rest[k] = list[i]
 	}
-	sh.Power(ctx, rest, func(k int, err error) { done(again[k], err) })
+	do(sh, rest, func(k int, err error) { done(again[k], err) })
 }
 
 // Create makes a guest.

@@ -26,20 +26,41 @@ func (m *Manager) hostName(ctx context.Context, snap *nodedb.Snapshot, hv Hyperv
 	return inInventory(ctx, snap, hv, host)
 }
 
+// hostNames are hostName's for many hosts, by their nodes' names.
+func (m *Manager) hostNames(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, hosts []*nodedb.Node, names map[string]string, fails map[string]error) {
+	if hv.About().Kind != VPX {
+		return
+	}
+	have, err := hv.Hosts(ctx)
+	for _, h := range hosts {
+		if fails[h.Name] = err; err != nil {
+			continue
+		}
+		if names[h.Name] = matchHost(snap, have, h.Name); names[h.Name] == "" { // it may join
+			names[h.Name], fails[h.Name] = m.hostName(ctx, snap, hv, h.Name)
+		}
+	}
+}
+
 // inInventory is the vCenter's name of a host, "" if it does not have it.
 func inInventory(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, host string) (string, error) {
 	names, err := hv.Hosts(ctx)
 	if err != nil {
 		return "", err
 	}
+	return matchHost(snap, names, host), nil
+}
+
+// matchHost is which of a vCenter's names is that of a host, "" if none is.
+func matchHost(snap *nodedb.Snapshot, names []string, host string) string {
 	for _, want := range aliases(snap, host) {
 		for _, have := range names {
 			if SameHost(have, want) {
-				return have, nil
+				return have
 			}
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // join takes a host into a vCenter. The vCenter is told which certificate to

@@ -11,27 +11,34 @@ import (
 // List does lsvm: the guests on each host, in inventory order.
 func (m *Manager) List(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, long bool, emit Emit) {
 	m.eachHost(ctx, snap, hosts, emit, func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit) {
-		vms, err := hv.VMs(ctx, Query{Brief: !long})
+		var vms []VM
+		var err error
+		names, fails := map[string]string{}, map[string]error{}
+		var wg sync.WaitGroup
+		wg.Go(func() { vms, err = hv.VMs(ctx, Query{Brief: !long, NoState: true}) })
+		m.hostNames(ctx, snap, hv, hosts, names, fails)
+		wg.Wait()
+		on := make(map[string][]*VM, len(hosts))
+		for i := range vms {
+			on[vms[i].Host] = append(on[vms[i].Host], &vms[i])
+		}
 		for _, h := range hosts {
-			if err != nil {
-				emit(Result{Node: h.Name, Err: err})
+			fail := err
+			if fail == nil {
+				fail = fails[h.Name]
+			}
+			if fail != nil {
+				emit(Result{Node: h.Name, Err: fail})
 				continue
 			}
-			name, err := m.hostName(ctx, snap, hv, h.Name)
-			if err != nil {
-				emit(Result{Node: h.Name, Err: err})
-				continue
-			}
-			for _, v := range vms {
-				if name == "" || v.Host == name {
-					emit(Result{Node: h.Name, Text: v.line(long)})
-				}
+			for _, v := range on[names[h.Name]] {
+				emit(Result{Node: h.Name, Text: v.line(long)})
 			}
 		}
 	})
 }
 
-func (v VM) line(long bool) string {
+func (v *VM) line(long bool) string {
 	if !long {
 		return v.Name
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,31 +33,53 @@ const DefaultDisk = "4G"
 // see Allocator.
 func (m *Manager) Make(ctx context.Context, snap *nodedb.Snapshot, nodes []*nodedb.Node, req MakeRequest, emit Emit) {
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
-		guests, found := look(ctx, hv, guests, Query{}, emit)
-		mk := &maker{m: m, snap: snap, hv: hv, req: req, hosts: map[string]*site{}}
+		mk := newMaker(m, snap, hv, req)
 		var wg sync.WaitGroup
-		slots := make(chan struct{}, makes(hv))
-		for _, g := range guests {
-			if _, ok := found[g.Name]; ok {
+		defer wg.Wait()
+		if hv.About().Kind == ESX { // the only host is looked at meanwhile
+			wg.Go(func() { _, _ = mk.site(ctx, guests[0]) })
+		}
+		guests, found := look(ctx, hv, guests, Query{Brief: true, NoState: true}, emit)
+		guests = slices.DeleteFunc(guests, func(g *Guest) bool {
+			_, there := found[g.Name]
+			if there {
 				emit(Result{Node: g.Name, Err: Errorf(ErrExists, "Virtual Machine already exists")})
-				continue
 			}
+			return there
+		})
+		if !req.DryRun && slices.ContainsFunc(guests, func(g *Guest) bool { return len(g.Networks) > 0 }) {
+			wg.Go(func() { _, _ = mk.owners(ctx) })
+		}
+		slots := make(chan struct{}, makes)
+		for _, group := range byHost(guests) {
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				emit(mk.make(ctx, g, emit))
+				mk.host(ctx, group, emit)
 			})
 		}
-		wg.Wait()
 	})
 }
 
-// makes is how many guests one endpoint makes at a time.
-func makes(hv Hypervisor) int {
-	if hv.About().Kind == VPX {
-		return 16
+// makes is on how many hosts of a vCenter guests are made at a time, and of
+// how many at a time images are copied to one host.
+const makes = 4
+
+// byHost puts guests of one host, or of one cluster, together.
+func byHost(guests []*Guest) [][]*Guest {
+	var out [][]*Guest
+	at := map[string]int{}
+	for _, g := range guests {
+		key := g.Host + "@" + g.Cluster
+		i, ok := at[key]
+		if !ok {
+			i = len(out)
+			at[key] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], g)
 	}
-	return 4
+	return out
 }
 
 // A maker makes guests on one endpoint.
@@ -67,87 +90,188 @@ type maker struct {
 	req  MakeRequest
 
 	mu    sync.Mutex
-	hosts map[string]*site  // guarded by mu
-	macs  map[string]string // address to guest that has it, on this endpoint; guarded by mu
+	hosts map[string]func() (*site, error) // guarded by mu
+
+	macMu sync.Mutex
+	macs  map[string]string // address to guest that has it, on this endpoint; nil: not read; the map is guarded by macMu, what is in it by mu
 }
 
-func (mk *maker) make(ctx context.Context, g *Guest, emit Emit) Result {
+func newMaker(m *Manager, snap *nodedb.Snapshot, hv Hypervisor, req MakeRequest) *maker {
+	return &maker{m: m, snap: snap, hv: hv, req: req, hosts: map[string]func() (*site, error){}}
+}
+
+// A making is a guest on its way: what is known of it so far.
+type making struct {
+	g     *Guest
+	st    *site
+	size  Size
+	facts map[string]string
+	ready ready
+	vmx   Path
+	notes []string
+}
+
+// host makes the guests of one host. What their old files bring back is
+// registered; the rest is made anew.
+func (mk *maker) host(ctx context.Context, guests []*Guest, emit Emit) {
+	var list []*making
+	for _, g := range guests {
+		w, err := mk.begin(ctx, g, emit)
+		if err != nil {
+			emit(Result{Node: g.Name, Err: err})
+		} else if w != nil {
+			list = append(list, w)
+		}
+	}
+	if list = mk.register(ctx, list, emit); mk.req.Image != nil {
+		mk.images(ctx, list, emit)
+		return
+	}
+	mk.create(ctx, list, emit)
+}
+
+// begin prepares a guest's host; a dry run ends with it, and returns nil.
+func (mk *maker) begin(ctx context.Context, g *Guest, emit Emit) (*making, error) {
 	size, facts, err := mk.req.size(g)
 	if err != nil {
-		return Result{Node: g.Name, Err: err}
+		return nil, err
 	}
 	st, err := mk.site(ctx, g)
 	if err != nil {
-		return Result{Node: g.Name, Err: err}
+		return nil, err
 	}
 	if mk.req.DryRun {
-		return mk.describe(g, st, size, emit)
+		emit(mk.describe(g, st, size, emit))
+		return nil, nil
 	}
 	ready, err := st.prepare(ctx, g)
 	if err != nil {
-		return Result{Node: g.Name, Err: err}
+		return nil, err
 	}
 	home, _ := g.Home()
 	vmx := Path{ready.datastores[home.String()], g.Name + "/" + g.Name + ".vmx"}
-	if _, err := mk.hv.Register(ctx, st.where(g), vmx, g.Name); err == nil {
-		return Result{Node: g.Name} // the old guest is back, disks and all
-	} else if !errors.Is(err, ErrNotFound) {
-		return Result{Node: g.Name, Err: err}
+	return &making{g: g, st: st, size: size, facts: facts, ready: ready, vmx: vmx}, nil
+}
+
+// register makes guests known whose files are there, disks and all. It
+// returns the others.
+func (mk *maker) register(ctx context.Context, list []*making, emit Emit) (rest []*making) {
+	old := make([]Making, len(list))
+	for i, w := range list {
+		old[i] = Making{At: w.st.where(w.g), Name: w.g.Name, Old: w.vmx}
 	}
-	if err := mk.clash(ctx, g); err != nil {
-		return Result{Node: g.Name, Err: err}
+	mk.hv.Make(ctx, old, func(i int, _ VM, err error) {
+		w := list[i]
+		if errors.Is(err, ErrNotFound) {
+			rest = append(rest, w)
+			return
+		}
+		emit(Result{Node: w.g.Name, Err: err})
+	})
+	return rest
+}
+
+func (mk *maker) create(ctx context.Context, list []*making, emit Emit) {
+	var wanted []Making
+	var of []*making
+	for _, w := range list {
+		spec, err := mk.spec(ctx, w)
+		if err != nil {
+			emit(Result{Node: w.g.Name, Err: err})
+			continue
+		}
+		wanted, of = append(wanted, Making{At: w.st.where(w.g), Name: w.g.Name, Spec: spec}), append(of, w)
 	}
-	if mk.req.Image != nil {
-		return mk.fromImage(ctx, g, st, size, ready, vmx, facts, emit)
+	mk.hv.Make(ctx, wanted, func(i int, _ VM, err error) {
+		w := of[i]
+		if err != nil {
+			emit(Result{Node: w.g.Name, Err: err})
+			return
+		}
+		emit(Result{Node: w.g.Name, Facts: w.facts, Warn: strings.Join(w.notes, "; ")})
+	})
+}
+
+// spec is what a guest is made of, checked.
+func (mk *maker) spec(ctx context.Context, w *making) (*Spec, error) {
+	if err := mk.clash(ctx, w.g); err != nil {
+		return nil, err
 	}
-	spec, notes, err := g.Spec(size, ready.datastores, ready.networks)
+	spec, notes, err := w.g.Spec(w.size, w.ready.datastores, w.ready.networks)
 	if err != nil {
-		return Result{Node: g.Name, Err: err}
+		return nil, err
 	}
-	spec.Home = Path{Datastore: vmx.Datastore}
-	if err := noVNC(st.host.Version, spec.Extra); err != nil {
-		return Result{Node: g.Name, Err: err}
+	w.notes = notes
+	spec.Home = Path{Datastore: w.vmx.Datastore}
+	if err := noVNC(w.st.host.Version, spec.Extra); err != nil {
+		return nil, err
 	}
-	if err := st.room(g, spec); err != nil {
-		return Result{Node: g.Name, Err: err}
+	return spec, w.st.room(w.g, spec)
+}
+
+func (mk *maker) images(ctx context.Context, list []*making, emit Emit) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, makes)
+	for _, w := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := mk.clash(ctx, w.g); err != nil {
+				emit(Result{Node: w.g.Name, Err: err})
+				return
+			}
+			emit(mk.fromImage(ctx, w.g, w.st, w.size, w.ready, w.vmx, w.facts, emit))
+		})
 	}
-	if _, err := mk.hv.Create(ctx, st.where(g), spec); err != nil {
-		return Result{Node: g.Name, Err: err}
-	}
-	return Result{Node: g.Name, Facts: facts, Warn: strings.Join(notes, "; ")}
+	wg.Wait()
 }
 
 // clash refuses addresses that a guest on the same endpoint has which the
 // table may know nothing of.
 func (mk *maker) clash(ctx context.Context, g *Guest) error {
+	if len(g.Networks) == 0 {
+		return nil
+	}
+	macs, err := mk.owners(ctx)
+	if err != nil {
+		return err
+	}
 	mk.mu.Lock()
 	defer mk.mu.Unlock()
-	if mk.macs == nil {
-		vms, err := mk.hv.VMs(ctx, Query{Detail: true})
-		if err != nil {
-			return err
-		}
-		mk.macs = map[string]string{}
-		for _, v := range vms {
-			if v.Spec == nil {
-				continue
-			}
-			for _, n := range v.Spec.NICs {
-				mk.macs[n.MAC] = v.Name
-			}
-		}
-	}
 	for i := range g.Networks {
 		mac := g.MAC(i)
 		if mac == "" {
 			continue
 		}
-		if owner := mk.macs[mac]; owner != "" && owner != g.Name {
+		if owner := macs[mac]; owner != "" && owner != g.Name {
 			return Errorf(ErrExists, "mac %s is that of guest %s on %s; change one of them", mac, owner, g.Endpoint)
 		}
-		mk.macs[mac] = g.Name
+		macs[mac] = g.Name
 	}
 	return nil
+}
+
+// owners reads whose addresses are whose, once.
+func (mk *maker) owners(ctx context.Context) (map[string]string, error) {
+	mk.macMu.Lock()
+	defer mk.macMu.Unlock()
+	if mk.macs != nil {
+		return mk.macs, nil
+	}
+	vms, err := mk.hv.VMs(ctx, Query{Detail: true})
+	if err != nil {
+		return nil, err
+	}
+	mk.macs = map[string]string{}
+	for _, v := range vms {
+		if v.Spec == nil {
+			continue
+		}
+		for _, n := range v.Spec.NICs {
+			mk.macs[n.MAC] = v.Name
+		}
+	}
+	return mk.macs, nil
 }
 
 func (mk *maker) describe(g *Guest, st *site, size Size, emit Emit) Result {
@@ -358,7 +482,7 @@ func (s *Spec) Describe() []string {
 
 // registerOld makes a guest known whose .vmx is where the table says.
 func (m *Manager) registerOld(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, g *Guest) (VM, error) {
-	mk := &maker{m: m, snap: snap, hv: hv, hosts: map[string]*site{}}
+	mk := newMaker(m, snap, hv, MakeRequest{})
 	st, err := mk.site(ctx, g)
 	if err != nil {
 		return VM{}, err

@@ -190,16 +190,17 @@ type batch struct {
 func batches(snap *nodedb.Snapshot, nodes []*nodedb.Node, emit Emit) []*batch {
 	var out []*batch
 	byKey := map[string]*batch{}
+	r := &guestReader{snap: snap}
 	for _, n := range nodes {
-		g, err := NewGuest(snap, n)
+		g, err := r.read(n)
 		if err != nil {
 			emit(Result{Node: n.Name, Err: err})
 			continue
 		}
-		b := byKey[g.Endpoint.Key()]
+		b := byKey[g.key]
 		if b == nil {
 			b = &batch{e: g.Endpoint}
-			byKey[g.Endpoint.Key()] = b
+			byKey[g.key] = b
 			out = append(out, b)
 		}
 		b.guests = append(b.guests, g)
@@ -252,22 +253,31 @@ func look(ctx context.Context, hv Hypervisor, guests []*Guest, q Query, emit Emi
 		fail(guests, emit, err)
 		return nil, nil
 	}
-	byName := map[string][]VM{}
-	twice := false
-	for _, v := range vms {
-		byName[v.Name] = append(byName[v.Name], v)
-		twice = twice || len(byName[v.Name]) > 1
+	byName := make(map[string]*VM, len(guests))
+	twice := map[string][]VM{}
+	for i := range vms {
+		v := &vms[i]
+		if first := byName[v.Name]; first != nil {
+			if len(twice[v.Name]) == 0 {
+				twice[v.Name] = []VM{*first}
+			}
+			twice[v.Name] = append(twice[v.Name], *v)
+			continue
+		}
+		byName[v.Name] = v
 	}
-	if twice && q.Brief { // a brief look has no UUIDs to tell them apart by
+	if len(twice) > 0 && q.Brief { // a brief look has no UUIDs to tell them apart by
 		q.Brief = false
 		return look(ctx, hv, guests, q, emit)
 	}
-	found = map[string]VM{}
+	found = make(map[string]VM, len(guests))
 	for _, g := range guests {
-		v, err := pick(g, byName[g.Name])
-		if err != nil {
-			emit(Result{Node: g.Name, Err: err})
-			continue
+		v := byName[g.Name]
+		if same := twice[g.Name]; same != nil {
+			if v, err = pick(g, same); err != nil {
+				emit(Result{Node: g.Name, Err: err})
+				continue
+			}
 		}
 		rest = append(rest, g)
 		if v != nil {

@@ -333,7 +333,7 @@ func (m *Manager) relocate(ctx context.Context, snap *nodedb.Snapshot, hv Hyperv
 	if err != nil {
 		return Result{}, err
 	}
-	mk := &maker{m: m, snap: snap, hv: hv, hosts: map[string]*site{}}
+	mk := newMaker(m, snap, hv, MakeRequest{})
 	st, err := mk.site(ctx, g)
 	if err != nil {
 		return Result{}, err

@@ -100,7 +100,7 @@ func (c *cloner) importPackage(ctx context.Context, g *Guest, req PackageRequest
 	if len(g.Storage) == 0 {
 		return Errorf(ErrInvalid, "vmstorage is not set")
 	}
-	mk := &maker{m: c.m, snap: c.snap, hv: c.hv, hosts: map[string]*site{}}
+	mk := newMaker(c.m, c.snap, c.hv, MakeRequest{})
 	st, err := mk.site(ctx, g)
 	if err != nil {
 		return err

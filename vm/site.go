@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 )
 
 // A site is a host while guests are made on it: what it has, and what is
@@ -23,11 +24,18 @@ type site struct {
 
 // site looks at a guest's host once for all guests of the command.
 func (mk *maker) site(ctx context.Context, g *Guest) (*site, error) {
+	key := g.Host + "@" + g.Cluster
 	mk.mu.Lock()
-	defer mk.mu.Unlock()
-	if st := mk.hosts[g.Host+"@"+g.Cluster]; st != nil {
-		return st, nil
+	look := mk.hosts[key]
+	if look == nil {
+		look = sync.OnceValues(func() (*site, error) { return mk.lookAt(ctx, g) })
+		mk.hosts[key] = look
 	}
+	mk.mu.Unlock()
+	return look()
+}
+
+func (mk *maker) lookAt(ctx context.Context, g *Guest) (*site, error) {
 	name, err := mk.m.hostName(ctx, mk.snap, mk.hv, g.Host)
 	if err != nil {
 		return nil, err
@@ -51,11 +59,9 @@ func (mk *maker) site(ctx context.Context, g *Guest) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &site{m: mk.m, named: named, hv: mk.hv, node: g.Host, host: h,
+	return &site{m: mk.m, named: named, hv: mk.hv, node: g.Host, host: h,
 		automount: !off(mk.snap.Site("vmwaredatastoreautomount")),
-		fixedNets: truth(mk.snap.Site("vmwarefixednetworks"))}
-	mk.hosts[g.Host+"@"+g.Cluster] = st
-	return st, nil
+		fixedNets: truth(mk.snap.Site("vmwarefixednetworks"))}, nil
 }
 
 // anyHost is a host of a cluster to look at: storage and networks are to be

@@ -7,10 +7,38 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 
 	"margay/nodedb"
 	"margay/vm"
 )
+
+// makes is how many guests are made at a time: a host's agent is slow.
+const makes = 4
+
+// Make makes guests.
+func (c *Conn) Make(ctx context.Context, list []vm.Making, done func(int, vm.VM, error)) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex // done is for one at a time
+	slots := make(chan struct{}, makes)
+	for i, m := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			var v vm.VM
+			var err error
+			if m.Old.IsZero() {
+				v, err = c.Create(ctx, m.At, m.Spec)
+			} else {
+				v, err = c.Register(ctx, m.At, m.Old, m.Name)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done(i, v, err)
+		})
+	}
+	wg.Wait()
+}
 
 // Create makes a guest: its folder, its disks, its .vmx, and registers it.
 // What was made is taken back if a later step fails.

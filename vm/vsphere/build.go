@@ -12,31 +12,71 @@ import (
 )
 
 // Create makes a guest.
-func (c *Conn) Create(ctx context.Context, at vm.Where, s *vm.Spec) (vm.VM, error) {
-	where, _, err := c.spot(ctx, at)
-	if err != nil {
-		return vm.VM{}, err
+func (c *Conn) Create(ctx context.Context, at vm.Where, s *vm.Spec) (v vm.VM, err error) {
+	c.Make(ctx, []vm.Making{{At: at, Name: s.Name, Spec: s}}, func(_ int, made vm.VM, fail error) { v, err = made, fail })
+	return v, err
+}
+
+// Make makes guests, all of them followed through one collector.
+func (c *Conn) Make(ctx context.Context, list []vm.Making, done func(int, vm.VM, error)) {
+	jobs := make([]*job, 0, len(list))
+	networks := map[types.ManagedObjectReference]plugs{}
+	for i, m := range list {
+		start, err := c.making(ctx, m, networks)
+		if err != nil {
+			done(i, vm.VM{}, err)
+			continue
+		}
+		jobs = append(jobs, &job{policy: vm.Policy{Deadline: longTask}, start: start, done: func(result types.AnyType, err error) {
+			var v vm.VM
+			if err == nil {
+				v, err = made(result, m.Name)
+			}
+			done(i, v, err)
+		}})
 	}
-	host, err := c.netHost(ctx, where, at)
+	c.work(ctx, c.tasks(), jobs)
+}
+
+// making is the request for one of them.
+func (c *Conn) making(ctx context.Context, m vm.Making, networks map[types.ManagedObjectReference]plugs) (func(context.Context) (types.ManagedObjectReference, error), error) {
+	where, _, err := c.spot(ctx, m.At)
 	if err != nil {
-		return vm.VM{}, err
+		return nil, err
 	}
-	w := &writer{c: c, net: c.network(host)}
-	if err := w.create(ctx, s); err != nil {
-		return vm.VM{}, err
+	if !m.Old.IsZero() {
+		return c.register(where, m.Old, m.Name), nil
+	}
+	host, err := c.netHost(ctx, where, m.At)
+	if err != nil {
+		return nil, err
+	}
+	if networks[host] == nil {
+		networks[host] = c.network(host)
+	}
+	w := &writer{c: c, net: networks[host]}
+	if err := w.create(ctx, m.Spec); err != nil {
+		return nil, err
 	}
 	req := types.CreateVM_Task{This: where.folder, Config: w.spec, Pool: where.pool, Host: where.host}
-	result, err := c.do(ctx, &job{policy: vm.Policy{Deadline: longTask}, start: func(ctx context.Context) (types.ManagedObjectReference, error) {
+	return func(ctx context.Context) (types.ManagedObjectReference, error) {
 		res, err := methods.CreateVM_Task(ctx, c.vc, &req)
 		if err != nil {
 			return types.ManagedObjectReference{}, err
 		}
 		return res.Returnval, nil
-	}})
-	if err != nil {
-		return vm.VM{}, err
+	}, nil
+}
+
+func (c *Conn) register(where *spot, vmx vm.Path, name string) func(context.Context) (types.ManagedObjectReference, error) {
+	req := types.RegisterVM_Task{This: where.folder, Path: vmx.String(), Name: name, Pool: &where.pool, Host: where.host}
+	return func(ctx context.Context) (types.ManagedObjectReference, error) {
+		res, err := methods.RegisterVM_Task(ctx, c.vc, &req)
+		if err != nil {
+			return types.ManagedObjectReference{}, err
+		}
+		return res.Returnval, nil
 	}
-	return made(result, s.Name)
 }
 
 // netHost is the host whose networks count: the one that the guest is made
@@ -69,14 +109,7 @@ func (c *Conn) Register(ctx context.Context, at vm.Where, vmx vm.Path, name stri
 	if err != nil {
 		return vm.VM{}, err
 	}
-	req := types.RegisterVM_Task{This: where.folder, Path: vmx.String(), Name: name, Pool: &where.pool, Host: where.host}
-	result, err := c.do(ctx, &job{policy: vm.Policy{Deadline: longTask}, start: func(ctx context.Context) (types.ManagedObjectReference, error) {
-		res, err := methods.RegisterVM_Task(ctx, c.vc, &req)
-		if err != nil {
-			return types.ManagedObjectReference{}, err
-		}
-		return res.Returnval, nil
-	}})
+	result, err := c.do(ctx, &job{policy: vm.Policy{Deadline: longTask}, start: c.register(where, vmx, name)})
 	if err != nil {
 		return vm.VM{}, err
 	}

@@ -108,7 +108,7 @@ func (d Dialer) dial(ctx context.Context, e vm.Endpoint) (*Conn, error) {
 			return nil, err
 		}
 	}
-	var rt soap.RoundTripper = c.soap
+	var rt soap.RoundTripper = &quick{Client: c.soap}
 	if d.Wrap != nil {
 		rt = d.Wrap(rt)
 	}

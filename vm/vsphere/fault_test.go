@@ -249,6 +249,14 @@ func TestCallCounts(t *testing.T) {
 	}
 	nodedbtest.Put(t, c.DB, records...)
 	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "none"}, names[:3]...), "")
+	w.ResetCalls()
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "none"}, names[3:13]...), "")
+	if n, of := w.Count("CreatePropertyCollector"), w.Count("CreateVM_Task"); n != 2 || of != 10 { // for old files, and for new guests
+		t.Errorf("making ten made %d and took %d collectors", of, n)
+	}
+	if n := len(w.Calls()); n > 45 {
+		t.Errorf("making ten took %d calls: %v", n, w.Calls())
+	}
 	c.Power(t, vm.WordStat, false, names...)
 	w.ResetCalls()
 	out := c.Power(t, vm.WordStat, false, names...)

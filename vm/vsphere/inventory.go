@@ -16,14 +16,18 @@ import (
 
 // What is read of guests: as little as the question needs, since a host takes
 // ten times as long over their hardware as over their names.
-func briefProps() []string {
-	return []string{"name", "runtime.powerState", "runtime.host"}
+func briefProps(q vm.Query) []string {
+	props := []string{"name"}
+	if !q.NoState {
+		props = append(props, "runtime.powerState")
+	}
+	return props
 }
 
 func summaryProps() []string {
-	return append(briefProps(), "summary.config.uuid", "runtime.question", "runtime.connectionState", "summary.config.vmPathName",
+	return []string{"name", "runtime.powerState", "runtime.host", "summary.config.uuid", "runtime.question", "runtime.connectionState", "summary.config.vmPathName",
 		"summary.config.guestId", "summary.config.numCpu", "summary.config.memorySizeMB", "summary.config.template",
-		"guest.ipAddress", "guest.toolsRunningStatus")
+		"guest.ipAddress", "guest.toolsRunningStatus"}
 }
 
 func detailProps() []string {
@@ -36,21 +40,23 @@ func (c *Conn) VMs(ctx context.Context, q vm.Query) ([]vm.VM, error) {
 	props := summaryProps()
 	switch {
 	case q.Brief:
-		props = briefProps()
+		props = briefProps(q)
 	case q.Detail && q.Names == nil:
 		props = detailProps()
 	case q.Detail:
-		props = briefProps()
+		props = briefProps(vm.Query{NoState: true})
 	}
-	vms, hosts, err := c.scan(ctx, props)
+	objects, hosts, err := c.scan(ctx, props)
 	if err != nil {
 		return nil, err
 	}
-	vms = named(vms, q.Names)
-	if q.Detail && q.Names != nil && len(vms) > 0 {
-		if vms, err = c.detail(ctx, vms); err != nil {
-			return nil, err
-		}
+	objects = named(objects, q.Names)
+	if !q.Detail {
+		return plain(objects, hosts)
+	}
+	vms, err := c.detail(ctx, objects, q.Names != nil)
+	if err != nil {
+		return nil, err
 	}
 	networks, err := c.portgroupNames(ctx, vms)
 	if err != nil {
@@ -63,73 +69,126 @@ func (c *Conn) VMs(ctx context.Context, q vm.Query) ([]vm.VM, error) {
 	return out, nil
 }
 
-func named(vms []mo.VirtualMachine, names []string) []mo.VirtualMachine {
+func named(objects []types.ObjectContent, names []string) []types.ObjectContent {
 	if names == nil {
-		return vms
+		return objects
 	}
-	want := map[string]bool{}
+	want := make(map[string]bool, len(names))
 	for _, n := range names {
 		want[n] = true
 	}
-	return slices.DeleteFunc(vms, func(v mo.VirtualMachine) bool { return !want[v.Name] })
+	return slices.DeleteFunc(objects, func(o types.ObjectContent) bool { return !want[stringProp(o, "name")] })
 }
 
-// scan reads properties of all guests, and on a vCenter the names of hosts, in
-// one request.
-func (c *Conn) scan(ctx context.Context, props []string) ([]mo.VirtualMachine, map[types.ManagedObjectReference]string, error) {
+// scan reads properties of all guests, and on a vCenter the names of hosts and
+// which guests each has, in one request. hosts is by host and by guest: a
+// host's list of its guests is shorter than the host of each guest would be.
+func (c *Conn) scan(ctx context.Context, props []string) (guests []types.ObjectContent, hosts map[types.ManagedObjectReference]string, err error) {
 	sets := []types.PropertySpec{{Type: "VirtualMachine", PathSet: props}}
 	kinds := []string{"VirtualMachine"}
 	if c.about.Kind == vm.VPX {
-		sets = append(sets, types.PropertySpec{Type: "HostSystem", PathSet: []string{"name"}})
+		sets = append(sets, types.PropertySpec{Type: "HostSystem", PathSet: []string{"name", "vm"}})
 		kinds = append(kinds, "HostSystem")
 	}
 	objects, err := c.retrieve(ctx, kinds, sets)
 	if err != nil {
 		return nil, nil, err
 	}
-	var vms []mo.VirtualMachine
-	hosts := map[types.ManagedObjectReference]string{}
+	hosts = map[types.ManagedObjectReference]string{}
+	guests = objects[:0]
 	for _, o := range objects {
 		switch o.Obj.Type {
 		case "VirtualMachine":
-			v, ok := brief(o)
-			if !ok {
-				if err := mo.LoadObjectContent([]types.ObjectContent{o}, &v); err != nil {
-					return nil, nil, err
+			guests = append(guests, o)
+		case "HostSystem":
+			name := stringProp(o, "name")
+			hosts[o.Obj] = name
+			for _, p := range o.PropSet {
+				list, _ := p.Val.(types.ArrayOfManagedObjectReference)
+				for _, guest := range list.ManagedObjectReference {
+					hosts[guest] = name
 				}
 			}
-			vms = append(vms, v)
-		case "HostSystem":
-			hosts[o.Obj] = stringProp(o, "name")
 		}
 	}
-	return vms, hosts, nil
+	return guests, hosts, nil
 }
 
-// brief reads a guest of which no more was asked than briefProps, without the
-// general way's reflection: of thousands of guests that is half the work.
-func brief(o types.ObjectContent) (mo.VirtualMachine, bool) {
-	v := mo.VirtualMachine{}
-	v.Self = o.Obj
-	for _, p := range o.PropSet {
+// plain reads guests of which no detail was asked.
+func plain(objects []types.ObjectContent, hosts map[types.ManagedObjectReference]string) ([]vm.VM, error) {
+	out := make([]vm.VM, 0, len(objects))
+	for i := range objects {
+		v, ok := quickVM(&objects[i], hosts)
+		if !ok {
+			var m mo.VirtualMachine
+			if err := mo.LoadObjectContent(objects[i:i+1], &m); err != nil {
+				return nil, err
+			}
+			v = toVM(&m, hosts, nil)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// quickVM is toVM without the general way's reflection, for guests whose
+// properties are all plain: of thousands of guests that is most of the work.
+func quickVM(o *types.ObjectContent, hosts map[types.ManagedObjectReference]string) (vm.VM, bool) {
+	v := vm.VM{ID: o.Obj.Value, State: nodedb.PowerUnknown, Host: hosts[o.Obj]}
+	if len(o.MissingSet) > 0 {
+		return v, false
+	}
+	for i := range o.PropSet {
+		p := &o.PropSet[i]
+		known := true
 		switch val := p.Val.(type) {
 		case string:
-			if p.Name != "name" {
-				return mo.VirtualMachine{}, false
-			}
-			v.Name = val
+			known = quickString(&v, p.Name, val)
 		case types.VirtualMachinePowerState:
-			v.Runtime.PowerState = val
+			v.State = state(val)
+		case types.VirtualMachineConnectionState:
+			v.Invalid = invalid(val)
 		case types.ManagedObjectReference:
-			if p.Name != "runtime.host" {
-				return mo.VirtualMachine{}, false
+			v.Host, known = hosts[val], p.Name == "runtime.host"
+		case bool:
+			v.Template, known = val, p.Name == "summary.config.template"
+		case int32:
+			switch p.Name {
+			case "summary.config.numCpu":
+				v.CPUs = int(val)
+			case "summary.config.memorySizeMB":
+				v.MemoryMB = int64(val)
+			default:
+				known = false
 			}
-			v.Runtime.Host = &val
 		default:
-			return mo.VirtualMachine{}, false
+			known = false
+		}
+		if !known {
+			return vm.VM{}, false
 		}
 	}
 	return v, true
+}
+
+func quickString(v *vm.VM, name, val string) bool {
+	switch name {
+	case "name":
+		v.Name = val
+	case "summary.config.uuid":
+		v.UUID = val
+	case "summary.config.vmPathName":
+		v.Path, _ = vm.ParsePath(val)
+	case "summary.config.guestId":
+		v.GuestID = val
+	case "guest.ipAddress":
+		v.Address = val
+	case "guest.toolsRunningStatus":
+		v.Tools = val == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
+	default:
+		return false
+	}
+	return true
 }
 
 func stringProp(o types.ObjectContent, name string) string {
@@ -204,13 +263,19 @@ func (c *Conn) dropView(kinds []string) {
 	c.viewMu.Unlock()
 }
 
-func (c *Conn) detail(ctx context.Context, vms []mo.VirtualMachine) ([]mo.VirtualMachine, error) {
-	refs := make([]types.ManagedObjectReference, len(vms))
-	for i, v := range vms {
-		refs[i] = v.Self
+// detail is all of guests, read again unless objects hold it already.
+func (c *Conn) detail(ctx context.Context, objects []types.ObjectContent, again bool) (out []mo.VirtualMachine, err error) {
+	if len(objects) == 0 {
+		return nil, nil
 	}
-	var out []mo.VirtualMachine
-	err := property.DefaultCollector(c.vc).Retrieve(ctx, refs, detailProps(), &out)
+	if !again {
+		return out, mo.LoadObjectContent(objects, &out)
+	}
+	refs := make([]types.ManagedObjectReference, len(objects))
+	for i := range objects {
+		refs[i] = objects[i].Obj
+	}
+	err = property.DefaultCollector(c.vc).Retrieve(ctx, refs, detailProps(), &out)
 	return out, wrap(err)
 }
 
@@ -254,10 +319,7 @@ func toVM(v *mo.VirtualMachine, hosts map[types.ManagedObjectReference]string, n
 	if v.Runtime.Host != nil {
 		out.Host = hosts[*v.Runtime.Host]
 	}
-	switch v.Runtime.ConnectionState {
-	case types.VirtualMachineConnectionStateInvalid, types.VirtualMachineConnectionStateInaccessible, types.VirtualMachineConnectionStateOrphaned:
-		out.Invalid = true
-	}
+	out.Invalid = invalid(v.Runtime.ConnectionState)
 	out.Path, _ = vm.ParsePath(s.VmPathName)
 	if q := v.Runtime.Question; q != nil {
 		out.Question = question(q)
@@ -274,6 +336,15 @@ func toVM(v *mo.VirtualMachine, hosts map[types.ManagedObjectReference]string, n
 		out.Snapshots = snapshotNames(v.Snapshot.RootSnapshotList)
 	}
 	return out
+}
+
+// invalid says whether a guest's files cannot be read.
+func invalid(s types.VirtualMachineConnectionState) bool {
+	switch s {
+	case types.VirtualMachineConnectionStateInvalid, types.VirtualMachineConnectionStateInaccessible, types.VirtualMachineConnectionStateOrphaned:
+		return true
+	}
+	return false
 }
 
 func state(s types.VirtualMachinePowerState) nodedb.PowerState {

@@ -16,7 +16,7 @@ type writer struct {
 	c       *Conn
 	spec    types.VirtualMachineConfigSpec
 	devices object.VirtualDeviceList // what the guest has now
-	net     func(ctx context.Context, name string) (types.BaseVirtualDeviceBackingInfo, error)
+	net     plugs
 }
 
 func (w *writer) add(op types.VirtualDeviceConfigSpecOperation, file types.VirtualDeviceConfigSpecFileOperation, d types.BaseVirtualDevice) {
@@ -403,8 +403,11 @@ func (w *writer) bootable(kind vm.BootDevice) []types.BaseVirtualMachineBootOpti
 	return out
 }
 
-// network finds what a card on a network is plugged into.
-func (c *Conn) network(host types.ManagedObjectReference) func(context.Context, string) (types.BaseVirtualDeviceBackingInfo, error) {
+// plugs finds what a card on a network is plugged into, by the network's name.
+type plugs func(ctx context.Context, name string) (types.BaseVirtualDeviceBackingInfo, error)
+
+// network finds it among the networks of a host, which it reads once.
+func (c *Conn) network(host types.ManagedObjectReference) plugs {
 	var known map[string]types.ManagedObjectReference
 	return func(ctx context.Context, name string) (types.BaseVirtualDeviceBackingInfo, error) {
 		if known == nil {
