@@ -56,7 +56,7 @@ func (s *Service) explain(node string, e netboot.Event) {
 		args = append(args, "node", node)
 	}
 	if len(e.Machine.MAC) > 0 {
-		args = append(args, "mac", e.Machine.MAC)
+		args = append(args, "mac", e.Machine.MAC.String())
 	}
 	if e.Machine.Addr.IsValid() {
 		args = append(args, "addr", e.Machine.Addr)

@@ -48,6 +48,11 @@ func (s *Service) Publish(ctx context.Context, nodes []string, p Publisher, on b
 	})
 }
 
+// A Warning is a problem that xCAT warns of and goes on.
+type Warning struct{ error }
+
+func warning(format string, args ...any) error { return Warning{fmt.Errorf(format, args...)} }
+
 // DHCPProblem is why a node will get no answer, or a wrong one, by DHCP; nil
 // if it is served. The words are makedhcp's.
 func DHCPProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
@@ -58,25 +63,35 @@ func DHCPProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
 		if raw := n.Attr("mac.mac"); raw != "" {
 			return fmt.Errorf("Invalid mac address %s for %s", raw, n.Name)
 		}
-		return fmt.Errorf("Unable to find mac address for %s", n.Name)
+		return warning("Unable to find mac address for %s", n.Name)
 	}
 	if !n.Addr.IsValid() {
-		return fmt.Errorf("The hostname %s of node %s could not be resolved.", n.Name, n.Name)
+		return warning("The hostname %s of node %s could not be resolved.", n.Name, n.Name)
 	}
-	nw := snap.NetworkOf(n.Addr)
-	if nw == nil {
-		return fmt.Errorf("Node %s has IP %s, which is in none of the networks; define one with mkdef -t network", n.Name, n.Addr)
-	}
-	for _, r := range nw.DynamicRanges {
-		if r.Contains(n.Addr) {
-			return fmt.Errorf("Node %s has IP %s which is inside the DHCP dynamic range. Move the node IP outside the dynamic range or adjust the range in the networks table.", n.Name, n.Addr)
+	for _, mac := range n.MACs {
+		if mac.Host != "" && !hostAddr(snap, n, mac.Host).IsValid() {
+			return warning("The hostname %s of node %s could not be resolved.", mac.Host, n.Name)
 		}
 	}
+	for _, a := range dhcpAddrs(snap, n) {
+		nw := snap.NetworkOf(a)
+		if nw == nil {
+			return fmt.Errorf("Node %s has IP %s, which is in none of the networks; define one with mkdef -t network", n.Name, a)
+		}
+		if nw.InDynamicRange(a) {
+			return fmt.Errorf("Node %s has IP %s which is inside the DHCP dynamic range. Move the node IP outside the dynamic range or adjust the range in the networks table.", n.Name, a)
+		}
+	}
+	nw := snap.NetworkOf(n.Addr)
 	if other := snap.NodeByAddr(n.Addr); other != nil && other.Name != n.Name {
 		return fmt.Errorf("Node %s has IP %s, which is %s's too", n.Name, n.Addr, other.Name)
 	}
-	if other := snap.NodeByMAC(n.MACs[0].Addr); other != nil && other.Name != n.Name {
-		return fmt.Errorf("Node %s has MAC %s, which is %s's too", n.Name, n.MACs[0].Addr, other.Name)
+	for _, mac := range n.MACs {
+		for _, other := range snap.NamesByMAC(mac.Addr) {
+			if other != n.Name {
+				return fmt.Errorf("Node %s has MAC %s, which is %s's too", n.Name, mac.Addr, other)
+			}
+		}
 	}
 	if err := StatementProblem(snap, nw, n); err != nil {
 		return err
@@ -85,6 +100,25 @@ func DHCPProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
 		return fmt.Errorf("No domain defined for %s entry in networks table, and no domain defined in site table.", nw.Name)
 	}
 	return nil
+}
+
+// DHCPGiven are the lines of what a node's interfaces are given, by MAC; none if
+// it is withdrawn or cannot be served.
+func DHCPGiven(snap *nodedb.Snapshot, n *nodedb.Node) (macs []nodedb.MAC, addrs []netip.Addr) {
+	if DHCPProblem(snap, n) != nil || withdrawn(snap, n.Name, PublishDHCP) {
+		return nil, nil
+	}
+	for _, mac := range n.MACs {
+		if mac.NoIP {
+			continue
+		}
+		a := n.Addr
+		if mac.Host != "" {
+			a = hostAddr(snap, n, mac.Host)
+		}
+		macs, addrs = append(macs, mac), append(addrs, a)
+	}
+	return macs, addrs
 }
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/spf13/pflag"
 
@@ -44,7 +45,7 @@ A noderange without -d also ends a withdrawal.
 
 func makedhcp(ctx context.Context, s *Session, args []string) error {
 	snap := s.DB.Snapshot()
-	if s.Bool("query") && (s.Bool("new") || s.Bool("all") || s.Bool("delete")) {
+	if s.Bool("query") && (s.Bool("new") || s.Bool("all") || s.Bool("delete") || s.Flags.Changed("statements")) {
 		return errors.New("The -q option cannot be used with other options.")
 	}
 	if s.Bool("new") {
@@ -80,7 +81,10 @@ func makedhcp(ctx context.Context, s *Session, args []string) error {
 		return nil
 	}
 	for _, n := range nodes {
-		if err := provision.DHCPProblem(snap, n); err != nil {
+		err := provision.DHCPProblem(snap, n)
+		if w := (provision.Warning{}); errors.As(err, &w) {
+			s.Warn("%s", defError(err))
+		} else if err != nil {
 			s.Error("%s", defError(err))
 		}
 	}
@@ -118,6 +122,9 @@ func dhcpNetworks(s *Session, snap *nodedb.Snapshot) {
 		if err := nw.Check(); err != nil {
 			s.Error("%v", err)
 		}
+		if gw, err := netip.ParseAddr(nw.Gateway); err == nil && nw.Prefix.IsValid() && !nw.Prefix.Contains(gw) {
+			s.Error("Specified gateway %s is not valid for %s/%s, must be on same network", gw, nw.Prefix.Addr(), nw.Attr("mask"))
+		}
 		if len(nw.DynamicRanges) == 0 {
 			s.Warn("No dynamic range specified for %s. If hardware discovery is being used, a dynamic range is required.", nw.Prefix.Addr())
 		}
@@ -129,13 +136,9 @@ func dhcpNetworks(s *Session, snap *nodedb.Snapshot) {
 
 func dhcpQuery(s *Session, snap *nodedb.Snapshot, nodes []*nodedb.Node) {
 	for _, n := range nodes {
-		if provision.DHCPProblem(snap, n) != nil {
-			continue
-		}
-		for _, mac := range n.MACs {
-			if !mac.NoIP {
-				s.Node(n.Name, "ip-address = %s, hardware-address = %s", n.Addr, mac.Addr)
-			}
+		macs, addrs := provision.DHCPGiven(snap, n)
+		for i, mac := range macs {
+			s.Node(n.Name, "ip-address = %s, hardware-address = %s", addrs[i], mac.Addr)
 		}
 	}
 }

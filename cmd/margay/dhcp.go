@@ -180,22 +180,22 @@ func (d *daemon) rivals(ctx context.Context, l *link) []dhcp.Foreign {
 // after us, unless site.dhcpforeigncheck says so.
 const looks = 5 * time.Minute
 
+// lookStep is how soon another word of the site's is heeded.
+const lookStep = 2 * time.Second
+
 // lookOut looks from time to time for servers that came after us. What machines
 // say of such is told as they say it.
 func (d *daemon) lookOut(ctx context.Context, l *link) {
 	if l.mode != dhcp.Authoritative {
 		return
 	}
-	for {
+	for last := time.Now(); wait(ctx, lookStep); {
 		every := looks
 		if sec, err := strconv.Atoi(d.db.Snapshot().Site("dhcpforeigncheck")); err == nil {
 			every = time.Duration(sec) * time.Second
 		}
-		if every <= 0 {
-			return
-		}
-		if !wait(ctx, every) {
-			return
+		if every <= 0 || time.Since(last) < every {
+			continue
 		}
 		found, _ := dhcp.Probe(ctx, l.Name, foreignWait)
 		for _, f := range found {
@@ -203,6 +203,7 @@ func (d *daemon) lookOut(ctx context.Context, l *link) {
 				d.foreignSeen(f)
 			}
 		}
+		last = time.Now()
 	}
 }
 

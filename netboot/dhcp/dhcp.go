@@ -190,7 +190,7 @@ func (s *Server) refuse(m *netboot.Machine, err error) {
 		s.tell(netboot.StepRefused, m, no.Node, "", netip.Addr{}, err)
 	default:
 		s.count.failed.Add(1)
-		s.log().Warn("dhcp: no plan", "mac", m.MAC, "err", err)
+		s.log().Warn("dhcp: no plan", "mac", m.MAC.String(), "err", err)
 		s.tell(netboot.StepRefused, m, "", "", netip.Addr{}, err)
 	}
 }
@@ -207,12 +207,12 @@ func (s *Server) answer(k *sock, x *exchange, m *netboot.Machine, plan *netboot.
 	}
 	if len(lost) > 0 {
 		s.log().Warn("dhcp: options left out, the machine takes no longer message",
-			"node", plan.Node, "mac", m.MAC, "options", lost, "octets", x.req.limit)
+			"node", plan.Node, "mac", m.MAC.String(), "options", lost, "octets", x.req.limit)
 	}
 	to := x.destination(k, kind)
 	if err := x.send(k, msg, to); err != nil {
 		s.count.failed.Add(1)
-		s.log().Warn("dhcp: cannot send", "node", plan.Node, "mac", m.MAC, "to", to, "err", err)
+		s.log().Warn("dhcp: cannot send", "node", plan.Node, "mac", m.MAC.String(), "to", to, "err", err)
 		return
 	}
 	s.count.sent(kind)

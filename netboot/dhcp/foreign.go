@@ -38,7 +38,7 @@ func (s *Server) notice(k *sock, m *netboot.Machine, plan *netboot.Plan) {
 	f := Foreign{Interface: m.Interface, Server: m.Server, Offered: m.Requested}
 	if s.Foreign == nil && s.foreign.first(m.Server) && !localAddr(m.Server) {
 		s.log().Warn("dhcp: another server gives addresses here; turn one of the two off, or serve in proxy mode",
-			"interface", f.Interface, "server", f.Server, "mac", m.MAC)
+			"interface", f.Interface, "server", f.Server, "mac", m.MAC.String())
 	}
 	if s.Foreign != nil && s.Foreign(f) {
 		s.tell(netboot.StepForeign, m, "", "", m.Requested, nil)
