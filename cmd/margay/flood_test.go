@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"regexp"
@@ -92,15 +94,13 @@ func TestFlood(t *testing.T) {
 		}
 		if i == packets/4 {
 			alive()
-			early = s.memory(t)
+			early = s.heap(t)
 		}
 	}
 	alive()
-	late = s.memory(t)
-	t.Logf("%d packets: %d MB after a quarter, %d MB at the end", packets, early>>20, late>>20)
-	// What is not collected yet comes and goes by some dozen MB; what is kept
-	// of each packet shows in a million.
-	if late > early+early/4+64<<20 {
+	late = s.heap(t)
+	t.Logf("%d packets: %d MB in use after a quarter, %d MB at the end; of the system's memory %d MB", packets, early>>20, late>>20, s.memory(t)>>20)
+	if late > early+16<<20 {
 		t.Errorf("grown from %d to %d MB", early>>20, late>>20)
 	}
 }
@@ -134,7 +134,30 @@ func (s *server) answersDNS(t *testing.T, at netip.AddrPort) {
 	t.Fatal("DNS is not answered")
 }
 
-// memory is how much of it the daemon has, once it has tidied up.
+// heap is how much memory the daemon's last collection found in use.
+func (s *server) heap(t *testing.T) int {
+	t.Helper()
+	r, err := http.Get("http://" + s.portOf(t, "http").String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^margay_heap_live_bytes (\S+)$`).FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("metrics do not have it:\n%s", text)
+	}
+	n, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil || n <= 0 {
+		t.Fatalf("%s bytes of heap: %v", m[1], err)
+	}
+	return int(n)
+}
+
+// memory is how much of the system's the daemon has.
 func (s *server) memory(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid))
