@@ -54,6 +54,7 @@ var siteKeys = []SiteKey{
 	{"fsptimeout", "0", "seconds to wait for a service processor"},
 	{"genmacprefix", "", "first three bytes of the MAC addresses that guests are given, as 00:50:56"},
 	{"hierarchicalattrs", "", "columns whose values of node and groups are joined in place of the first being taken, separated by commas"},
+	{"hooktimeout", "", "seconds that a program of the hooks directory may take; 300 if empty"},
 	{"httpmethod", "", "http or https: how ESXi hosts fetch what their installer or firmware can fetch either way (esxi.httpmethod)"},
 	{"httpport", "", "port that nodes fetch files from; 80 if empty"},
 	{"installdir", "/install", "directory with what nodes install from"},

@@ -197,7 +197,7 @@ func (s *Service) Note(node string, name StepName, text string) {
 }
 
 // after are the steps that still belong to a boot that is over.
-var after = map[StepName]bool{StepBooted: true, StepRefused: true, StepAnswers: true, StepSilent: true}
+var after = map[StepName]bool{StepBooted: true, StepRefused: true, StepHook: true, StepAnswers: true, StepSilent: true}
 
 func (j *journal) add(node string, mode nodedb.Mode, name StepName, text string) {
 	now := j.now()

@@ -31,6 +31,7 @@ type StepName string
 const (
 	StepBootDevice StepName = "bootdevice"
 	StepPower      StepName = "power"
+	StepHook       StepName = "hook"
 	StepDHCP       StepName = "dhcp"
 	StepLoader     StepName = "loader"
 	StepScript     StepName = "script"
@@ -134,7 +135,7 @@ func (t *Timeline) refusedFor(text string) bool {
 // onlyNotes says whether nothing was heard of the machine itself yet.
 func (t *Timeline) onlyNotes() bool {
 	for _, s := range t.Steps {
-		if s.Name != StepPower && s.Name != StepBootDevice {
+		if s.Name != StepPower && s.Name != StepBootDevice && s.Name != StepHook {
 			return false
 		}
 	}
@@ -144,7 +145,7 @@ func (t *Timeline) onlyNotes() bool {
 // reached is the newest step that is no refusal.
 func (t *Timeline) reached() *Step {
 	for i := len(t.Steps) - 1; i >= 0; i-- {
-		if s := &t.Steps[i]; s.Name != StepRefused && s.Name != StepStalled {
+		if s := &t.Steps[i]; s.Name != StepRefused && s.Name != StepStalled && s.Name != StepHook {
 			return s
 		}
 	}

@@ -178,7 +178,7 @@ func build(c *Command, s *Session) *cobra.Command {
 				return ErrRemote
 			}
 			s.Flags = cc.Flags()
-			return withUsage(cc, c.Run(cc.Context(), s, args))
+			return withUsage(cc, withHooks(cc.Context(), s, c.Name, args, c.Run))
 		}
 	}
 	return cc

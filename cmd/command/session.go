@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type Deps struct {
 	Served   []provision.Interface // those that the daemon serves
 	Foreign  func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
 	Proxied  []string // interfaces on which DHCP is served beside another server
+	Hooks    string   // directory of the operator's hooks; empty: none
 	Stop     func()   // ends the daemon; nil in tests
 	Audit    *Audit   // nil: no auditlog
 	// Backup writes the whole table, with the sealing key if wanted, and says
@@ -94,6 +96,8 @@ type Session struct {
 	noderange string                 // what the command is for, as typed
 
 	root func(*Session, []string) *cobra.Command // for commands that run others
+
+	wrong *sync.Map // nodes with an error since watchFailures; nil: not watched
 }
 
 // Run runs the command of one request and returns its exit status. It is the
@@ -185,11 +189,23 @@ func (s *Session) Error(format string, args ...any) {
 // becomes 1. An err that begins with the node's name loses it.
 func (s *Session) NodeError(node string, err error) {
 	s.failed.Store(true)
+	if s.wrong != nil {
+		s.wrong.Store(node, true)
+	}
 	text := strings.TrimPrefix(withoutClass(err), "node "+node+": ")
 	text = strings.TrimPrefix(text, node+": ")
 	first := node + ": " + text
 	s.first.CompareAndSwap(nil, &first)
 	s.Conn.Send(api.Frame{Kind: api.FrameErr, Level: "Error", Node: node, Text: text})
+}
+
+// watchFailures begins to remember for which nodes something goes wrong.
+func (s *Session) watchFailures() { s.wrong = &sync.Map{} }
+
+// nodeFailed says whether something went wrong for a node since watchFailures.
+func (s *Session) nodeFailed(node string) bool {
+	_, bad := s.wrong.Load(node)
+	return bad
 }
 
 // Warn prints "Warning: text" to standard error; the exit status stays.

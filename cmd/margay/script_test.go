@@ -73,7 +73,7 @@ func serveCmd(ts *testscript.TestScript, neg bool, args []string) {
 	exe, err := os.Executable()
 	ts.Check(err)
 	base := []string{"serve", "--state", ts.MkAbs("state"), "--interface", "lo", "--dhcp", "127.0.0.1:0",
-		"--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--templates", ts.MkAbs("templates")}
+		"--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--templates", ts.MkAbs("templates"), "--hooks", ts.MkAbs("hooks")}
 	cmd := exec.Command(exe, append(base, args...)...)
 	cmd.Dir = ts.Getenv("WORK")
 	cmd.Env = append(os.Environ(), "MARGAY_SOCKET="+ts.Getenv("MARGAY_SOCKET"), runAsMargay+"=1")

@@ -46,6 +46,7 @@ type settings struct {
 	monitor    string
 	socket     string
 	templates  string
+	hooks      string
 	verbose    bool
 	advertise  bool
 }
@@ -94,6 +95,7 @@ func (set *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&set.dns, "dns", ":53", "address and port for DNS")
 	f.StringVar(&set.monitor, "monitor", "off", "address and port for the install monitor of xCAT's old postscripts, as :3002")
 	f.StringVar(&set.templates, "templates", "/etc/margay/templates", "directory of the operator's own templates")
+	f.StringVar(&set.hooks, "hooks", "/etc/margay/hooks", "directory of programs that run before, after or instead of what commands do")
 	f.BoolVar(&set.verbose, "verbose", false, "log each step")
 }
 
@@ -331,7 +333,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	if deps.Shell, err = d.shell(); err != nil {
 		return err
 	}
-	deps.Backup = d.backup
+	deps.Backup, deps.Hooks = d.backup, d.hooks
 	deps.Audit = command.NewAudit(d.db, d.log)
 	defer d.audit(ctx, deps.Audit)()
 	s := &api.Server{Run: deps.Run, Log: d.log}
