@@ -55,6 +55,7 @@ var siteKeys = []SiteKey{
 	{"genmacprefix", "", "first three bytes of the MAC addresses that guests are given, as 00:50:56"},
 	{"hierarchicalattrs", "", "columns whose values of node and groups are joined in place of the first being taken, separated by commas"},
 	{"hooktimeout", "", "seconds that a program of the hooks directory may take; 300 if empty"},
+	{"hostsfile", "", "file that makehosts keeps nodes' lines in, as /etc/hosts; none if empty, since DNS answers from the table"},
 	{"httpmethod", "", "http or https: how ESXi hosts fetch what their installer or firmware can fetch either way (esxi.httpmethod)"},
 	{"httpport", "", "port that nodes fetch files from; 80 if empty"},
 	{"installdir", "/install", "directory with what nodes install from"},

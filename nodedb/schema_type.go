@@ -187,6 +187,7 @@ var types = sync.OnceValue(func() *typeSet {
 		tableType("firmware", "firmware", "cfgfile", "comments"),
 		tableType("taskstate", "taskstate", "node", "comments"),
 		tableType("pdu", "pdu", "node", "comments"),
+		switchType(),
 		tableType("zvmivp", "zvmivp", "id", "comments"),
 	} {
 		s.byName[t.Name] = t
@@ -246,6 +247,22 @@ func tableType(name, table, key, comments string, required ...string) *Type {
 		}
 	}
 	return t.sorted()
+}
+
+// switchType has what switches are asked by, under the names that nodes with
+// nodetype=switch have for it. Such a node is one object of each type.
+func switchType() *Type {
+	t := newType("switch", "switches", "switch")
+	for i := range t.Table.Columns {
+		c := &t.Table.Columns[i]
+		for _, ref := range c.attrs {
+			t.add(ref.name, Place{t.Table, c, ""})
+		}
+		if c.Name == "comments" {
+			t.add("usercomment", Place{t.Table, c, ""})
+		}
+	}
+	return aside(t.sorted())
 }
 
 func aside(t *Type) *Type {

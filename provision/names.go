@@ -101,8 +101,8 @@ func (n *Names) others() {
 		if len(node.Aliases) > 0 && n.named(node) {
 			n.addAliases(node)
 		}
-		if text := node.Attr("hosts.otherinterfaces"); text != "" && !withdrawn(n.snap, node.Name, PublishDNS) {
-			n.addInterfaces(node, text)
+		if further := furtherNames(node); len(further) > 0 && !withdrawn(n.snap, node.Name, PublishDNS) {
+			n.addFurther(further)
 		}
 	}
 	n.given()
@@ -119,20 +119,18 @@ func (n *Names) addAliases(node *nodedb.Node) {
 	}
 }
 
-// addInterfaces reads hosts.otherinterfaces: "-ib0:10.2.0.1,storage1:10.3.0.1",
-// where a name that begins with a dash is the node's own with that suffix.
-func (n *Names) addInterfaces(node *nodedb.Node, text string) {
-	for _, item := range list(text) {
-		name, ip, ok := strings.Cut(item, ":")
-		addr, err := netip.ParseAddr(ip)
-		if !ok || err != nil || n.snap.NetworkOf(addr) == nil {
+func (n *Names) addFurther(further []furtherName) {
+	for _, f := range further {
+		name := strings.ToLower(f.name)
+		if n.snap.NetworkOf(f.addr) == nil || !dnsLabel.MatchString(name) {
 			continue
 		}
-		if strings.HasPrefix(name, "-") {
-			name = node.Name + name
-		}
-		if name = strings.ToLower(name); dnsLabel.MatchString(name) {
-			n.other[name+"."+domainOf(n.snap, addr)] = other{addr: addr}
+		domain := domainOf(n.snap, f.addr)
+		n.other[name+"."+domain] = other{addr: f.addr}
+		for _, a := range f.aliases {
+			if a = strings.ToLower(a); dnsLabel.MatchString(a) {
+				n.other[a+"."+domain] = other{alias: name + "." + domain}
+			}
 		}
 	}
 }

@@ -145,18 +145,6 @@ func domainOf(snap *nodedb.Snapshot, a netip.Addr) string {
 	return strings.ToLower(snap.Site("domain"))
 }
 
-// HostsLine is a node's line for /etc/hosts, as makehosts writes it.
-func HostsLine(snap *nodedb.Snapshot, n *nodedb.Node, longFirst bool) string {
-	names := []string{n.Name}
-	if d := domainOf(snap, n.Addr); d != "" {
-		names = append(names, n.Name+"."+d)
-		if longFirst {
-			names[0], names[1] = names[1], names[0]
-		}
-	}
-	return strings.Join(append([]string{n.Addr.String()}, append(names, n.Aliases...)...), " ")
-}
-
 // A NetworkDef is a network of our own interfaces, as makenetworks would
 // define it.
 type NetworkDef struct {

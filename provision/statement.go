@@ -200,14 +200,14 @@ func StatementProblem(snap *nodedb.Snapshot, nw *nodedb.Network, n *nodedb.Node)
 	if nw != nil {
 		for _, key := range siteStatements(nw) {
 			if _, err := ParseStatements(snap.Site(key)); err != nil {
-				return fmt.Errorf("site.%s: %v", key, err)
+				return fmt.Errorf("site.%s: %w", key, err)
 			}
 		}
 	}
 	if n != nil {
 		for _, column := range nodeStatements {
 			if _, err := ParseStatements(n.Attr(column)); err != nil {
-				return fmt.Errorf("node %s: %s: %v", n.Name, column, err)
+				return fmt.Errorf("node %s: %s: %w", n.Name, column, err)
 			}
 		}
 	}

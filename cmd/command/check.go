@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"margay/nodedb"
 	"margay/provision"
@@ -60,7 +61,7 @@ func check(_ context.Context, s *Session, args []string) error {
 func statementDoubts(snap *nodedb.Snapshot) (list []nodedb.Doubt) {
 	note := func(name string, err error) {
 		if err != nil {
-			list = append(list, nodedb.Doubt{Node: name, Text: defError(err), Wrong: true})
+			list = append(list, nodedb.Doubt{Node: name, Text: strings.TrimPrefix(defError(err), "node "+name+": "), Wrong: true})
 		}
 	}
 	for _, nw := range snap.Networks() {

@@ -76,6 +76,9 @@ func parseRowChanges(args []string, keys map[string]string) ([]rowChange, error)
 		if err := checkKeys(t, keys); err != nil {
 			return nil, err
 		}
+		if err := checkStatements(rowPlace(t, c, keys), value); err != nil {
+			return nil, err
+		}
 		changes = append(changes, rowChange{t, c, add, value})
 	}
 	return changes, nil

@@ -129,6 +129,9 @@ func (r *defResult) did(item defItem) {
 // write runs do for each item in one transaction. An item that fails is left
 // as it was; the others are done.
 func write(ctx context.Context, s *Session, items []defItem, do func(*nodedb.Editor, *defResult, defItem)) (*defResult, error) {
+	if err := checkDefStatements(items); err != nil {
+		return nil, err
+	}
 	var r *defResult
 	err := s.Update(ctx, func(tx *nodedb.Tx) error {
 		r = &defResult{}

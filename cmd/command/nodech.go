@@ -115,7 +115,10 @@ func parseSet(name, value string) (nodeSet, error) {
 	if set.t.IsKey(set.c.Name) && set.t.Keys[0] == set.c.Name {
 		return set, fmt.Errorf("%s cannot be set; rename the node with chdef -n", name)
 	}
-	return set, nil
+	if set.op == '^' {
+		return set, nil
+	}
+	return set, checkStatements(set.t.Attr(set.c.Name), value)
 }
 
 // apply works out the column's value. inherits says that no value would let a

@@ -93,6 +93,9 @@ func warnTable(s *Session, t *nodedb.Table, rows [][]string) {
 	if t.Name == "nodegroup" {
 		warnGroups(s, s.DB.Snapshot().Groups())
 	}
+	if t.Name == "bootparams" || t.Name == "site" {
+		printDoubts(s, statementDoubts(s.DB.Snapshot()), nil)
+	}
 	if !t.ByNode() || len(touched) == 0 {
 		return
 	}
