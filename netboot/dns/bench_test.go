@@ -19,7 +19,7 @@ func BenchmarkReply(b *testing.B) {
 			var q query
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, v := s.reply(buf, msg, from, 0, &q); v != replied {
+				if _, v := s.reply(s.moment(), buf, msg, from, 0, &q); v != replied {
 					b.Fatal("no reply")
 				}
 			}

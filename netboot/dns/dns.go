@@ -20,8 +20,8 @@ import (
 
 // A Server answers. Fields must not change once it serves.
 type Server struct {
-	// Names gives the names as they are now. It is asked once a question and
-	// must not block.
+	// Names gives the names as they are now. It is asked once for questions that
+	// came together, after they came, and must not block.
 	Names func() Names
 	// Policy gives who may ask for what beyond our names; nil, or a nil
 	// Policy: nobody for anything. It is asked like Names.
@@ -31,6 +31,9 @@ type Server struct {
 	Log     *slog.Logger // nil: nothing is logged
 
 	table   atomic.Pointer[table] // of the last Names
+	tables  atomic.Uint64         // how many there were
+	memory  atomic.Pointer[memory]
+	nothing Policy
 	forward forwarder
 	count   counters
 }
@@ -72,7 +75,23 @@ func (s *Server) policy() *Policy {
 			return p
 		}
 	}
-	return &Policy{}
+	return &s.nothing
+}
+
+// A moment is what questions are answered from that came together.
+type moment struct {
+	table  *table
+	policy *Policy
+	memory *memory
+}
+
+func (s *Server) moment() moment {
+	m := s.memory.Load()
+	if m == nil {
+		s.memory.CompareAndSwap(nil, newMemory())
+		m = s.memory.Load()
+	}
+	return moment{s.now(), s.policy(), m}
 }
 
 // now is the table of the names as they are.
@@ -81,6 +100,7 @@ func (s *Server) now() *table {
 	t := s.table.Load()
 	if t == nil || t.names != names {
 		t = newTable(names)
+		t.number = s.tables.Add(1)
 		s.table.Store(t)
 	}
 	return t
@@ -112,10 +132,11 @@ const (
 )
 
 // reply answers a message in buf's room as far as that can be done without
-// waiting. Limit is what the way back takes; zero: what the asker says.
-func (s *Server) reply(buf, msg []byte, from netip.Addr, limit int, q *query) ([]byte, verdict) {
-	err := q.parse(msg)
-	if errors.Is(err, errSilent) {
+// waiting. Limit is what the way back takes; zero: what the asker says. Of q
+// the name may be left to be spelt.
+func (s *Server) reply(m moment, buf, msg []byte, from netip.Addr, limit int, q *query) ([]byte, verdict) {
+	err := q.read(msg)
+	if err == errSilent {
 		s.count.malformed.Add(1)
 		return nil, silent
 	}
@@ -125,8 +146,7 @@ func (s *Server) reply(buf, msg []byte, from netip.Addr, limit int, q *query) ([
 	}
 	var r reply
 	r.start(buf, q)
-	var rcode rcodeError
-	if errors.As(err, &rcode) {
+	if rcode, ok := err.(rcodeError); ok {
 		return r.refuse(int(rcode), limit), replied
 	}
 	if q.opcode == miekg.OpcodeUpdate && s.Updater != nil {
@@ -136,21 +156,35 @@ func (s *Server) reply(buf, msg []byte, from netip.Addr, limit int, q *query) ([
 		return r.refuse(miekg.RcodeNotImplemented, limit), replied
 	}
 	if q.qtype == miekg.TypeAXFR || q.qtype == miekg.TypeIXFR {
+		q.spell()
 		return nil, whole
 	}
-	t := s.now()
-	if t.answer(&r, q) {
-		if r.outward != "" && q.flags&flagRD != 0 && s.mayForward(from) {
+	if m.answer(&r, q) {
+		if r.outward != "" && q.flags&flagRD != 0 && m.policy.forwards(from) {
 			return nil, later
 		}
 		s.count.answers.Add(1)
-		return r.end(flagAA|s.available(from), limit), replied
+		return r.end(flagAA|m.policy.available(from), limit), replied
 	}
-	if q.flags&flagRD == 0 || q.qclass != miekg.ClassINET || q.qtype == miekg.TypeANY || !s.mayForward(from) {
+	if q.flags&flagRD == 0 || q.qclass != miekg.ClassINET || q.qtype == miekg.TypeANY || !m.policy.forwards(from) {
 		s.count.refused.Add(1)
 		return r.refuse(miekg.RcodeRefused, limit), replied
 	}
 	return nil, later
+}
+
+// answer writes into r what is known about q, from memory or from the table.
+// False: it is not ours.
+func (m moment) answer(r *reply, q *query) bool {
+	if m.memory.answer(r, q, m.table.number) {
+		return true
+	}
+	q.spell()
+	if !m.table.answer(r, q) {
+		return false
+	}
+	m.memory.keep(r, q, m.table.number)
+	return true
 }
 
 // refuse ends a reply that is only its code.
@@ -160,17 +194,16 @@ func (r *reply) refuse(rcode, limit int) []byte {
 }
 
 // available is RA for those whom it holds for.
-func (s *Server) available(from netip.Addr) uint16 {
-	if s.mayForward(from) {
+func (p *Policy) available(from netip.Addr) uint16 {
+	if p.forwards(from) {
 		return flagRA
 	}
 	return 0
 }
 
-// mayForward says whether what from asks is passed on. An upstream that asks
+// forwards says whether what from asks is passed on. An upstream that asks
 // us what we would ask it makes a loop.
-func (s *Server) mayForward(from netip.Addr) bool {
-	p := s.policy()
+func (p *Policy) forwards(from netip.Addr) bool {
 	if len(p.Upstreams) == 0 || !p.serves(from) {
 		return false
 	}

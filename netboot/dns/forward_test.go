@@ -258,7 +258,7 @@ func TestLoopByAddress(t *testing.T) {
 		"10.1.0.254": false, "::ffff:10.1.0.254": false, "10.1.0.11": true, "127.0.0.53": true, "127.0.0.1": true,
 		"192.0.2.1": false, "fd00::1": true, "fe80::1%eth0": true, "2001:db8::1": false,
 	} {
-		if got := s.mayForward(netip.MustParseAddr(addr)); got != want {
+		if got := s.policy().forwards(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s: %v, want %v", addr, got, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,7 @@ import (
 // A Conn is one address on which a Server answers, by UDP and by TCP. Close
 // it, or let Serve do so.
 type Conn struct {
-	udp *net.UDPConn
+	udp []*net.UDPConn // of all addresses: one for IPv4, one for IPv6
 	tcp *net.TCPListener
 }
 
@@ -41,14 +42,28 @@ func listen(ctx context.Context, addr string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	tcp := ln.(*net.TCPListener)
-	lc.Control = socketOptions
-	pc, err := lc.ListenPacket(ctx, "udp", tcp.Addr().String())
-	if err != nil {
-		tcp.Close()
-		return nil, err
+	c := &Conn{tcp: ln.(*net.TCPListener)}
+	own := c.Addr()
+	networks := []string{"udp"}
+	if own.Addr() == netip.IPv6Unspecified() {
+		networks = []string{"udp4", "udp6"} // IPv4 by way of IPv6 costs a tenth more
 	}
-	return &Conn{udp: pc.(*net.UDPConn), tcp: tcp}, nil
+	lc.Control = socketOptions
+	for _, network := range networks {
+		pc, err := lc.ListenPacket(ctx, network, net.JoinHostPort(unspecified(own.Addr(), network), strconv.Itoa(int(own.Port()))))
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.udp = append(c.udp, pc.(*net.UDPConn))
+	}
+	return c, nil
+}
+
+func unspecified(a netip.Addr, network string) string {
+	if network == "udp4" {
+		return ""
+	}
+	return a.String()
 }
 
 const receiveBuffer = 1 << 20
@@ -73,11 +88,15 @@ func socketOptions(network, addr string, raw syscall.RawConn) error {
 
 // Addr is where c listens.
 func (c *Conn) Addr() netip.AddrPort {
-	a := c.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	a := c.tcp.Addr().(*net.TCPAddr).AddrPort()
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // Close stops listening.
 func (c *Conn) Close() error {
-	return errors.Join(c.udp.Close(), c.tcp.Close())
+	err := c.tcp.Close()
+	for _, u := range c.udp {
+		err = errors.Join(err, u.Close())
+	}
+	return err
 }

@@ -93,8 +93,9 @@ func (z *Zone) mail() string {
 
 // A table is one Names and what is worked out from it once.
 type table struct {
-	names Names
-	zones map[string]*Zone
+	names  Names
+	zones  map[string]*Zone
+	number uint64 // no other table of the server has it
 }
 
 func newTable(names Names) *table {

@@ -39,7 +39,8 @@ type query struct {
 	qname  []byte // as it came, within the message
 	qtype  uint16
 	qclass uint16
-	name   string // lower case, no final dot; "" for the root
+	text   []byte // the name in lower case, without the final dot; within room
+	name   string // the same, once it is spelt; "" for the root
 	odd    bool   // name has octets that no name of ours has
 
 	edns    bool
@@ -47,12 +48,23 @@ type query struct {
 	size    int // octets that the asker takes by UDP
 	version uint8
 	extra   bool // has records beside a question and OPT: not a plain one
+
+	room [maxName]byte
 }
 
-// parse reads a message. Of what is not a plain question only the header and
-// the question are read, and extra is set. With an rcodeError the header is
-// known, and the question where it could be read.
+// parse reads a message and spells its name.
 func (q *query) parse(b []byte) error {
+	err := q.read(b)
+	q.spell()
+	return err
+}
+
+func (q *query) spell() { q.name = string(q.text) }
+
+// read reads a message, all but name. Of what is not a plain question only the
+// header and the question are read, and extra is set. With an rcodeError the
+// header is known, and the question where it could be read.
+func (q *query) read(b []byte) error {
 	*q = query{size: plainUDP}
 	if len(b) < headerSize {
 		return errSilent
@@ -91,12 +103,11 @@ func (q *query) question(b []byte) (rest []byte, err error) {
 // readName reads the first name of b and gives where it ends. A question has
 // nothing before it that a compression pointer could mean.
 func (q *query) readName(b []byte) (int, error) {
-	var room [maxName]byte
-	text := room[:0]
+	text := q.room[:0]
 	for i := 0; i < len(b) && i < maxName; {
 		n := int(b[i])
 		if n == 0 {
-			q.name = string(text)
+			q.text = text
 			return i + 1, nil
 		}
 		if n > 63 || i+1+n > len(b) || i+1+n >= maxName {

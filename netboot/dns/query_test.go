@@ -65,7 +65,7 @@ func TestHostileQueries(t *testing.T) {
 	s := &Server{Names: always(cluster(1))}
 	for _, tt := range tests {
 		var q query
-		got, v := s.reply(nil, tt.msg, netip.MustParseAddr("127.0.0.1"), 0, &q)
+		got, v := s.reply(s.moment(), nil, tt.msg, netip.MustParseAddr("127.0.0.1"), 0, &q)
 		if tt.want == none {
 			if v != silent {
 				t.Errorf("%s: verdict %d, want silence", tt.name, v)
@@ -101,7 +101,7 @@ func FuzzQuery(f *testing.F) {
 	s := &Server{Names: always(cluster(1))}
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		var q query
-		got, v := s.reply(nil, msg, netip.MustParseAddr("127.0.0.1"), 0, &q)
+		got, v := s.reply(s.moment(), nil, msg, netip.MustParseAddr("127.0.0.1"), 0, &q)
 		if v != replied {
 			return
 		}

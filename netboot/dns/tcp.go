@@ -75,7 +75,7 @@ func (s *Server) talk(ctx context.Context, conn *net.TCPConn) {
 		if in, err = readMessage(conn, in); err != nil {
 			return
 		}
-		msg, v := s.reply(out, in, from, maxMessage, &q)
+		msg, v := s.reply(s.moment(), out, in, from, maxMessage, &q)
 		switch v {
 		case silent:
 			return
