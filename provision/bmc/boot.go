@@ -116,7 +116,7 @@ func readBack(ctx context.Context, m Booter, want Boot, limit time.Duration) (Bo
 		if time.Now().After(end) {
 			return got, nil
 		}
-		if !sleep(ctx, pause) {
+		if !Sleep(ctx, pause) {
 			return got, errors.Join(context.Cause(ctx))
 		}
 		pause *= 2

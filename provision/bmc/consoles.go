@@ -148,7 +148,7 @@ func (n *console) tend() {
 			return
 		}
 		n.say(log, fmt.Sprintf("\r\n[margay: console of %s lost: %v; trying again]\r\n", n.name, err))
-		sleep(n.ctx, pause)
+		Sleep(n.ctx, pause)
 		pause = min(2*pause, reopenMost)
 	}
 }

@@ -158,7 +158,7 @@ func await(ctx context.Context, m Machine, want nodedb.PowerState, settle time.D
 		if err == nil && now == want {
 			return nil
 		}
-		if !sleep(ctx, pause) {
+		if !Sleep(ctx, pause) {
 			return notReached(ctx, now, want, settle, err)
 		}
 		pause = min(2*pause, 2*time.Second)
@@ -175,8 +175,8 @@ func notReached(ctx context.Context, now, want nodedb.PowerState, settle time.Du
 	return fmt.Errorf("the machine took the order and is still %q after %v, not %q: %w", now, settle, want, ErrIgnored)
 }
 
-// sleep waits, and says whether ctx still runs.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits, and says whether ctx still runs.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

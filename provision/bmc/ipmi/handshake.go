@@ -77,7 +77,7 @@ func handshake(ctx context.Context, c *conn, t bmc.Target) (*session, error) {
 		if try++; try > handshakeTries {
 			return nil, err
 		}
-		if !sleep(ctx, pause) {
+		if !bmc.Sleep(ctx, pause) {
 			return nil, bmc.Timeout(context.Cause(ctx))
 		}
 		pause *= 2

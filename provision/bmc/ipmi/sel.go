@@ -133,7 +133,7 @@ func (c *Controller) ClearEvents(ctx context.Context) error {
 		if try == eraseTries {
 			return fmt.Errorf("clear: the BMC still erases after %v: %w", eraseTries*erasePause, bmc.ErrIgnored)
 		}
-		if !sleep(ctx, erasePause) {
+		if !bmc.Sleep(ctx, erasePause) {
 			return bmc.Timeout(context.Cause(ctx))
 		}
 		if err := c.s.do(ctx, operator, req, &res); err != nil {

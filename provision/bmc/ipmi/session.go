@@ -55,7 +55,7 @@ func (s *session) run(ctx context.Context, req types.Request, res types.Response
 		if !busy(a.code) || try == busyTries {
 			return a.result(c, res)
 		}
-		if !sleep(ctx, pause) {
+		if !bmc.Sleep(ctx, pause) {
 			return bmc.Timeout(context.Cause(ctx))
 		}
 		pause *= 2
@@ -160,15 +160,4 @@ func (s *session) close() error {
 	req := &app.CloseSessionRequest{SessionID: s.bmcID}
 	_, _ = s.exchange(ctx, closePatience, req.Command(), req.Pack())
 	return s.conn.close()
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -149,7 +149,7 @@ func (c *Controller) awaitMedia(ctx context.Context, path string, ok func(virtua
 		if time.Now().After(end) {
 			return fmt.Errorf("the virtual drive does not change within %v: %w", mediaPatience, bmc.ErrIgnored)
 		}
-		if !sleep(ctx, pause) {
+		if !bmc.Sleep(ctx, pause) {
 			return bmc.Timeout(context.Cause(ctx))
 		}
 	}

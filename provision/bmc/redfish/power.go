@@ -137,7 +137,7 @@ func (c *Controller) Do(ctx context.Context, a bmc.Action) error {
 		if time.Now().After(end) {
 			return err
 		}
-		if !sleep(ctx, pause) {
+		if !bmc.Sleep(ctx, pause) {
 			return bmc.Timeout(context.Cause(ctx))
 		}
 		pause = min(2*pause, 2*time.Second)

@@ -42,7 +42,7 @@ func (s *session) login(ctx context.Context) error {
 		if !later(err) || try == laterTries {
 			return s.explain(err)
 		}
-		if !sleep(ctx, pause) {
+		if !bmc.Sleep(ctx, pause) {
 			return bmc.Timeout(context.Cause(ctx))
 		}
 		pause *= 2
@@ -126,7 +126,7 @@ func (s *session) request(ctx context.Context, method, path string, body, v any,
 			}
 			continue
 		case later(err) && try < laterTries:
-			if !sleep(ctx, pause) {
+			if !bmc.Sleep(ctx, pause) {
 				return nil, bmc.Timeout(context.Cause(ctx))
 			}
 			pause *= 2
@@ -268,15 +268,4 @@ func (s *session) hide(text string) string {
 		return text
 	}
 	return strings.ReplaceAll(text, string(s.target.Password), "******")
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
