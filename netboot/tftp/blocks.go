@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"unsafe"
 
 	"github.com/pin/tftp/v3/netascii"
+	"golang.org/x/sys/unix"
 
 	"margay/netboot"
 )
@@ -75,7 +77,7 @@ func (t *transfer) read(p []byte, off int64) error {
 func readerAt(r io.ReadSeeker) io.ReaderAt {
 	switch at := r.(type) {
 	case *os.File:
-		return &ahead{file: at}
+		return &ahead{file: cached{at}}
 	case io.ReaderAt:
 		return at
 	}
@@ -89,7 +91,7 @@ const aheadSize = 16 << 10
 // An ahead reads a file some blocks ahead. It is used under the lock of its
 // transfer.
 type ahead struct {
-	file *os.File
+	file cached
 	buf  []byte // what was read
 	off  int64  // and where
 }
@@ -109,6 +111,41 @@ func (a *ahead) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return copy(p, a.buf[off-a.off:]), nil
+}
+
+// A cached is a file of which what is in memory is read by a raw system call,
+// which does not wait (RWF_NOWAIT, readv(2)). Told of a call that may, the
+// scheduler wakes its watchman, who then costs a client that is alone a fifth of
+// its rate.
+type cached struct{ *os.File }
+
+func (c cached) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n := c.inMemory(p, off)
+	if n == len(p) {
+		return n, nil
+	}
+	more, err := c.File.ReadAt(p[n:], off+int64(n))
+	return n + more, err
+}
+
+// inMemory reads what needs no disk; 0 where the file system cannot tell.
+func (c cached) inMemory(p []byte, off int64) (n int) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	iov := unix.Iovec{Base: &p[0]}
+	iov.SetLen(len(p))
+	_ = raw.Control(func(fd uintptr) {
+		r, _, no := unix.RawSyscall6(unix.SYS_PREADV2, fd, uintptr(unsafe.Pointer(&iov)), 1, uintptr(off), uintptr(off>>32), unix.RWF_NOWAIT)
+		if no == 0 {
+			n = int(r)
+		}
+	})
+	return n
 }
 
 // A seekReader is used under the lock of its transfer.
