@@ -14,12 +14,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"margay/cmd/command"
 	"margay/nodedb"
+	"margay/nodedb/bolt"
 )
 
 // A backup is lines of JSON, compressed: a head, the records with their
@@ -285,7 +287,13 @@ func outOfTheWay(ctx context.Context, db string, force bool) error {
 	case !force:
 		return fmt.Errorf("%w; --force keeps it under another name and goes on", err)
 	}
-	return os.Rename(db, db+time.Now().Format(".before-restore-20060102-150405"))
+	aside := db + time.Now().Format(".before-restore-20060102-150405")
+	for _, log := range bolt.Logs(db) { // of a damaged one: they stay with it
+		if err := os.Rename(log, aside+strings.TrimPrefix(log, db)); err != nil {
+			return err
+		}
+	}
+	return os.Rename(db, aside)
 }
 
 // fill writes the records into an empty store, with their secrets sealed.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -50,10 +52,21 @@ const groupMax = 1000
 // others queue up; they go together next time.
 func (s *Store) write() {
 	defer close(s.done)
+	idle := time.NewTimer(foldIdle)
+	defer idle.Stop()
 	for {
 		select {
 		case r := <-s.requests:
 			s.group(s.gather(r))
+			s.foldSome(false)
+			idle.Reset(foldIdle)
+		case err := <-s.folding:
+			s.folded(err)
+			s.foldSome(false)
+		case <-idle.C:
+			s.foldSome(true)
+		case done := <-s.settle:
+			done <- s.foldAll()
 		case <-s.stop:
 			return
 		}
@@ -75,35 +88,22 @@ func (s *Store) gather(first *request) []*request {
 	return group
 }
 
-// group makes the commits of a group in one transaction of the file. Each has
-// its own revision and its own conflicts.
+// group makes the commits of a group, with one sync. Each has its own revision
+// and its own conflicts.
 func (s *Store) group(group []*request) {
 	replies := make([]reply, len(group))
-	var commits []commit
+	g := grouping{s: s, rev: s.rev, layer: make(layer), frame: newFrame(s.frame)}
 	err := s.guard(func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			rev := revision(tx)
-			first := rev
-			for i, r := range group {
-				if replies[i].err = check(tx, r.changes); replies[i].err != nil {
-					continue
-				}
-				recs, err := apply(tx, r.changes, rev+1)
-				if err != nil {
-					return err
-				}
-				rev++
-				replies[i].rev = rev
-				commits = append(commits, commit{recs, rev})
+		defer g.end()
+		for i, r := range group {
+			if replies[i].err = g.check(r.changes); replies[i].err == nil {
+				replies[i].rev = g.add(r.changes)
 			}
-			if rev == first {
-				return nil
-			}
-			return setNumber(tx, keyRev, rev)
-		})
+		}
+		return s.append(&g)
 	})
 	if err == nil {
-		s.log.add(commits)
+		s.log.add(g.commits)
 	}
 	for i, r := range group {
 		if err != nil && replies[i].err == nil {
@@ -113,39 +113,95 @@ func (s *Store) group(group []*request) {
 	}
 }
 
+// frameKeep is how much memory is kept for frames to come.
+const frameKeep = 1 << 20
+
+// append writes a group to the log, and shows it.
+func (s *Store) append(g *grouping) error {
+	if len(g.commits) == 0 {
+		return nil
+	}
+	if s.file == nil {
+		file, err := createLog(logNames(s.path)[s.gen%2], logID{s.id, s.gen})
+		if err != nil {
+			return err
+		}
+		s.file = file
+	}
+	s.file.id.seal(g.frame, s.rev+1)
+	if err := s.file.add(g.frame); err != nil {
+		return err
+	}
+	if s.frame = g.frame; cap(s.frame) > frameKeep {
+		s.frame = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.Copy(s.live, g.layer)
+	s.rev = g.rev
+	return nil
+}
+
+// A grouping is the commits of a group in the making.
+type grouping struct {
+	s       *Store
+	rev     int64
+	layer   layer
+	frame   []byte
+	commits []commit
+	tx      *bbolt.Tx // to look into the file; nil until that is needed
+}
+
+func (g *grouping) end() {
+	if g.tx != nil {
+		g.tx.Rollback()
+	}
+}
+
 // check refuses changes to records that are not at the revision that their
 // writer saw.
-func check(tx *bbolt.Tx, changes []nodedb.Change) error {
-	records := tx.Bucket(bucketRecords)
+func (g *grouping) check(changes []nodedb.Change) error {
 	for _, c := range changes {
-		if at := revisionOf(records.Get(key(c.Key))); at != c.If {
+		at, err := g.revision(c.Key)
+		if err != nil {
+			return err
+		}
+		if at != c.If {
 			return fmt.Errorf("%s %s: %w", c.Kind, c.Name, nodedb.ErrConflict)
 		}
 	}
 	return nil
 }
 
-// apply writes changes and returns them as watchers see them.
-func apply(tx *bbolt.Tx, changes []nodedb.Change, rev int64) ([]nodedb.Record, error) {
-	records := tx.Bucket(bucketRecords)
-	recs := make([]nodedb.Record, len(changes))
-	count := number(tx, keyCount)
-	for i, c := range changes {
-		recs[i] = nodedb.Record{Key: c.Key, Attrs: c.Attrs, Rev: rev}
-		k := key(c.Key)
-		if records.Get(k) != nil {
-			count--
-		}
-		if c.Attrs == nil {
-			if err := records.Delete(k); err != nil {
-				return nil, err
+// revision is that of a record, 0 if there is none.
+func (g *grouping) revision(k nodedb.Key) (int64, error) {
+	for _, l := range [...]layer{g.layer, g.s.live, g.s.frozen} {
+		if r, ok := l[k]; ok {
+			if r.Attrs == nil {
+				return 0, nil
 			}
-			continue
-		}
-		count++
-		if err := records.Put(k, encode(k, rev, c.Attrs)); err != nil {
-			return nil, err
+			return r.Rev, nil
 		}
 	}
-	return recs, setNumber(tx, keyCount, count)
+	if g.tx == nil {
+		tx, err := g.s.db.Begin(false)
+		if err != nil {
+			return 0, err
+		}
+		g.tx = tx
+	}
+	return revisionOf(g.tx.Bucket(bucketRecords).Get(key(k))), nil
+}
+
+// add takes a commit into the group and returns its revision.
+func (g *grouping) add(changes []nodedb.Change) int64 {
+	g.rev++
+	g.frame = appendCommit(g.frame, changes)
+	recs := make([]nodedb.Record, len(changes))
+	for i, c := range changes {
+		recs[i] = nodedb.Record{Key: c.Key, Attrs: c.Attrs, Rev: g.rev}
+		g.layer[c.Key] = recs[i]
+	}
+	g.commits = append(g.commits, commit{recs, g.rev})
+	return g.rev
 }

@@ -25,3 +25,14 @@ func Compact(s *Store) {
 	defer s.log.mu.Unlock()
 	s.log.commits, s.log.records = nil, 0
 }
+
+// FoldAt has a store fold its log when that is so large, before the first commit.
+func FoldAt(s *Store, size int64) { s.foldAt = size }
+
+// Frames is a log with a body in a frame whose checksum is right.
+func Frames(head, body []byte) []byte {
+	id, _ := readHead(head)
+	frame := append(newFrame(nil), body...)
+	id.seal(frame, 1)
+	return append(append(make([]byte, 0, logStart+len(frame)), head...), frame...)
+}

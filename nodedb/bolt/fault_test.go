@@ -260,7 +260,7 @@ func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "table.db")
 	acked := map[string]int{} // by writer: the last round that was acknowledged
 	for kill := range 6 {
-		for writer, round := range runChild(t, path, 150+100*kill) {
+		for writer, round := range runChild(t, path, 150+100*kill, []int{0, 20_000, 100_000}[kill%3]) {
 			if round <= acked[writer] {
 				t.Errorf("writer %s acknowledged %d after %d", writer, round, acked[writer])
 			}
@@ -287,16 +287,18 @@ func TestKilled(t *testing.T) {
 
 const (
 	childEnv     = "MARGAY_TEST_BOLT_CHILD"
+	childFoldEnv = "MARGAY_TEST_BOLT_FOLD"
 	childWriters = 4
 	childRecords = 20
 )
 
 // runChild runs a child until it has acknowledged so many commits, kills it,
-// and returns the last round that each writer acknowledged.
-func runChild(t *testing.T, path string, commits int) map[string]int {
+// and returns the last round that each writer acknowledged. The child folds its
+// log when that has foldAt bytes, unless that is 0.
+func runChild(t *testing.T, path string, commits, foldAt int) map[string]int {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+path)
+	cmd.Env = append(os.Environ(), childEnv+"="+path, childFoldEnv+"="+strconv.Itoa(foldAt))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -337,6 +339,9 @@ func child(path string) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	if n, _ := strconv.ParseInt(os.Getenv(childFoldEnv), 10, 64); n > 0 {
+		bolt.FoldAt(s, n)
 	}
 	recs, _, err := s.Load(context.Background())
 	if err != nil {

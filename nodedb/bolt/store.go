@@ -1,12 +1,15 @@
 // Package bolt keeps the table in one file, with bbolt.
 //
-// Records are kept whole, one key each. Commits that come together share one
-// fsync. The file belongs to one process: who else opens it is told so.
+// Records are kept whole, one key each. Commits go to a log beside the file,
+// those that come together with one sync, and from there to the file now and
+// then, and on Close: a file whose process has ended well has no log. The file
+// belongs to one process: who else opens it is told so.
 package bolt
 
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,9 +33,25 @@ type Store struct {
 	path string
 
 	requests chan *request
-	stop     chan struct{} // closed by Close
-	done     chan struct{} // closed when the writer has ended
+	settle   chan chan error // asks for all to be in the file
+	stop     chan struct{}   // closed by Close
+	done     chan struct{}   // closed when the writer has ended
 	close    func() error
+
+	// What the writer alone touches.
+	id         [idSize]byte // of the table
+	gen        uint64       // of the log
+	file       *logFile     // that takes commits; nil: none has been begun
+	frame      []byte       // memory for the next one
+	foldAt     int64        // how large the log may be
+	folding    chan error   // nil: nobody folds
+	foldFailed time.Time
+
+	mu        sync.Mutex // held by the writer when it changes these, and by others to read them
+	live      layer      // what the log has
+	frozen    layer      // what is being folded
+	frozenRev int64      // that the file is at then
+	rev       int64      // the newest
 
 	log recent
 }
@@ -45,9 +64,21 @@ var (
 	keyRev        = []byte("rev")
 	keyCount      = []byte("count") // of records
 	keyFormat     = []byte("format")
+	keyID         = []byte("id") // of the table, as its logs have it
 )
 
-const format = 1
+// The file's format; 1 had no logs.
+const (
+	format    = 2
+	formatOld = 1
+)
+
+// mapped is how much address space the file is given at once: where that is
+// too little, everything in it has to move. growStep is how much it grows by.
+const (
+	mapped   = 1 << 30
+	growStep = 1 << 20
+)
 
 // lockWait is how long to wait for another process to let go of the file.
 const lockWait = time.Second
@@ -56,19 +87,24 @@ const lockWait = time.Second
 // has open, that is damaged, or that is none of ours makes an error that says
 // so.
 func Open(path string) (*Store, error) {
-	s := &Store{path: path, requests: make(chan *request), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{path: path, requests: make(chan *request), settle: make(chan chan error), stop: make(chan struct{}), done: make(chan struct{}), live: make(layer), foldAt: foldSize}
 	s.close = sync.OnceValue(s.end)
 	err := s.guard(func() error {
 		// The list of free pages stays in the file: where it is missing, bbolt
 		// makes it in a goroutine of its own, whose panics nobody can catch.
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapped})
 		if err != nil {
 			return err
 		}
+		db.AllocSize = growStep
 		s.db = db
 		if err := s.prepare(); err != nil {
 			return err
 		}
+		if err := s.recover(); err != nil {
+			return err
+		}
+		s.log.start(s.rev)
 		return syncDir(filepath.Dir(path))
 	})
 	if err != nil {
@@ -118,6 +154,25 @@ func (s *Store) prepare() error {
 	if info, err := os.Stat(s.path); err == nil && info.Size() < s.size() {
 		return s.damaged(fmt.Sprintf("it has %d of %d bytes", info.Size(), s.size()))
 	}
+	current := false
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			return nil
+		}
+		v := meta.Get(keyFormat)
+		if v != nil && !bytes.Equal(v, []byte{format}) && !bytes.Equal(v, []byte{formatOld}) {
+			return errFormat
+		}
+		current = bytes.Equal(v, []byte{format}) && len(meta.Get(keyID)) == idSize && tx.Bucket(bucketRecords) != nil
+		copy(s.id[:], meta.Get(keyID))
+		s.rev = revision(tx)
+		return nil
+	})
+	if err != nil || current {
+		return err
+	}
+	rand.Read(s.id[:])
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 		if err != nil {
@@ -126,11 +181,7 @@ func (s *Store) prepare() error {
 		if _, err := tx.CreateBucketIfNotExists(bucketRecords); err != nil {
 			return err
 		}
-		if v := meta.Get(keyFormat); v != nil && !bytes.Equal(v, []byte{format}) {
-			return errFormat
-		}
-		s.log.start(revision(tx))
-		return meta.Put(keyFormat, []byte{format})
+		return errors.Join(meta.Put(keyFormat, []byte{format}), meta.Put(keyID, s.id[:]))
 	})
 }
 
@@ -164,54 +215,22 @@ func setNumber(tx *bbolt.Tx, k []byte, n int64) error {
 	return tx.Bucket(bucketMeta).Put(k, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
-// Close ends all watches and closes the file. Commits under way are finished.
+// Close ends all watches, folds the log into the file and closes it. Commits
+// under way are finished.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) end() error {
 	close(s.stop)
 	<-s.done
 	s.log.end()
-	return s.db.Close()
-}
-
-// Load returns every record.
-func (s *Store) Load(ctx context.Context) (recs []nodedb.Record, rev int64, err error) {
-	err = s.guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			rev = revision(tx)
-			recs = make([]nodedb.Record, 0, min(number(tx, keyCount), 1<<20))
-			return s.read(ctx, tx, func(r nodedb.Record) { recs = append(recs, r) })
-		})
-	})
-	if err != nil {
-		return nil, 0, err
+	err := s.foldAll()
+	if s.file != nil {
+		s.file.f.Close()
 	}
-	return recs, rev, nil
-}
-
-// read goes through all records. Each has a checksum; that none is lost or
-// comes twice, where a page was damaged, shows in their order and number.
-func (s *Store) read(ctx context.Context, tx *bbolt.Tx, fn func(nodedb.Record)) error {
-	decoder := new(nodedb.AttrDecoder)
-	var last []byte
-	n := int64(0)
-	err := tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-		if last != nil && bytes.Compare(last, k) >= 0 {
-			return s.damaged(fmt.Sprintf("record %q comes after %q", k, last))
-		}
-		r, err := decode(decoder, k, v)
-		if err != nil {
-			return s.damaged(err)
-		}
-		fn(r)
-		last = k
-		n++
-		return ctx.Err()
-	})
-	if want := number(tx, keyCount); err == nil && n != want {
-		err = s.damaged(fmt.Sprintf("it has %d of %d records", n, want))
+	if err == nil {
+		err = s.removeLogs()
 	}
-	return err
+	return errors.Join(err, s.db.Close())
 }
 
 // Watch calls fn for every commit after the given revision.
@@ -221,6 +240,15 @@ func (s *Store) Watch(ctx context.Context, after int64, fn func([]nodedb.Record,
 
 // Backup writes a copy of the file as it is at one moment, while it is in use.
 func (s *Store) Backup(w io.Writer) error {
+	done := make(chan error, 1)
+	select {
+	case s.settle <- done:
+	case <-s.stop:
+		return errClosed
+	}
+	if err := <-done; err != nil {
+		return err
+	}
 	return s.guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			_, err := tx.WriteTo(w)
