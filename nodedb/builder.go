@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -53,7 +54,12 @@ func (c *change) finish(before *Snapshot) *Snapshot {
 // load makes a snapshot from nothing.
 func (b *builder) load(recs []Record, rev int64) *Snapshot {
 	*b = *newBuilder()
-	slices.SortFunc(recs, func(x, y Record) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(recs, func(x, y Record) int {
+		if c := strings.Compare(string(x.Kind), string(y.Kind)); c != 0 {
+			return c
+		}
+		return strings.Compare(x.Name, y.Name)
+	})
 	return b.apply(recs, rev)
 }
 
@@ -61,6 +67,7 @@ func (b *builder) load(recs []Record, rev int64) *Snapshot {
 // their keys held.
 func (b *builder) apply(recs []Record, rev int64) *Snapshot {
 	c := &change{b: b, e: new(edit), next: *b.snap, own: make(map[Kind]bool), touched: make(map[string]*slot)}
+	c.fresh = c.next.kind(KindNode).len() == 0
 	c.next.rev = rev
 	c.next.kinds = maps.Clone(b.snap.kinds)
 	c.next.changed = maps.Clone(b.snap.changed)
@@ -118,6 +125,7 @@ type change struct {
 	next    Snapshot
 	own     map[Kind]bool    // kinds whose tables are this change's own
 	touched map[string]*slot // nodes of which the indexes may have to know: what they had before, nil if new
+	fresh   bool             // there was no node before: the indexes have to know of all, and touched is empty
 	near    finger           // where the last node was put
 
 	regrouped bool // there may be other groups now
@@ -252,7 +260,7 @@ func (c *change) putNode(r Record) {
 		}
 		after = s.set.names
 	}
-	if !sameIndexed(old, s) {
+	if !c.fresh && !sameIndexed(old, s) {
 		if _, ok := c.touched[r.Name]; !ok {
 			c.touched[r.Name] = old
 		}
@@ -318,15 +326,35 @@ func (c *change) memberSet(group string) *sorted[struct{}] {
 
 // index brings the indexes up to date for the nodes that have another slot.
 func (c *change) index() {
+	if !c.fresh && len(c.touched) < indexApart {
+		c.indexEach(func(name string, old, now *slot) {
+			c.indexMAC(name, old, now)
+			c.indexAddr(name, old, now)
+		})
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { c.indexEach(c.indexMAC) })
+	c.indexEach(c.indexAddr)
+	wg.Wait()
+}
+
+// indexApart is of how many nodes on the indexes are brought up to date by two
+// goroutines.
+const indexApart = 1000
+
+// indexEach calls fn for each node of which the indexes have to know.
+func (c *change) indexEach(fn func(name string, old, now *slot)) {
+	if c.fresh {
+		for name, now := range c.next.kind(KindNode).all() {
+			fn(name, nil, now)
+		}
+		return
+	}
 	for name, old := range c.touched {
 		now, _ := c.next.slot(Key{KindNode, name})
-		c.indexMAC(name, old, now)
-		c.indexAddr(name, old, now)
-		if c.next.byBMC {
-			c.indexBMC(name, old, now)
-		}
+		fn(name, old, now)
 	}
-	c.makeBMCs()
 }
 
 func (c *change) indexMAC(name string, old, now *slot) {

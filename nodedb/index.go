@@ -28,6 +28,10 @@ func (x *index[K]) names(k K) []string {
 }
 
 func (x *index[K]) add(e *edit, k K, name string) {
+	if _, there := x.one.get(k); !there {
+		x.one.put(e, k, name)
+		return
+	}
 	if all := x.names(k); !slices.Contains(all, name) {
 		x.set(e, k, append(slices.Clone(all), name))
 	}

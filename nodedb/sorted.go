@@ -114,6 +114,15 @@ func (s *sorted[V]) from(name string) iter.Seq2[string, V] {
 	}
 }
 
+// place is find for what is put: names that come in order go to the end.
+func (s *sorted[V]) place(name string) (c, i int, ok bool) {
+	c = len(s.chunks) - 1
+	if i = len(s.chunks[c].items); s.chunks[c].items[i-1].name < name {
+		return c, i, false
+	}
+	return s.find(name)
+}
+
 // put sets the value of name.
 func (s *sorted[V]) put(e *edit, name string, v V) {
 	if len(s.chunks) == 0 {
@@ -121,7 +130,7 @@ func (s *sorted[V]) put(e *edit, name string, v V) {
 		s.n = 1
 		return
 	}
-	ci, i, ok := s.find(name)
+	ci, i, ok := s.place(name)
 	c := s.own(e, ci)
 	if ok {
 		c.items[i].value = v

@@ -55,45 +55,48 @@ func (t *trie[K, V]) get(k K) (v V, ok bool) {
 }
 
 func (t *trie[K, V]) put(e *edit, k K, v V) {
-	t.root = t.with(e, t.root, 0, titem[K, V]{k, v})
+	t.root = t.with(e, t.root, 0, maphash.Comparable(t.seed, k), titem[K, V]{k, v})
 }
 
 func (t *trie[K, V]) remove(e *edit, k K) {
 	if _, ok := t.get(k); ok {
-		t.root = t.without(e, t.root, 0, k)
+		t.root = t.without(e, t.root, maphash.Comparable(t.seed, k), k)
 		t.n--
 	}
 }
 
-// with returns n, which is depth levels down, with an entry more.
-func (t *trie[K, V]) with(e *edit, n *tnode[K, V], depth int, it titem[K, V]) *tnode[K, V] {
+// with returns n, which is depth levels down, with an entry more. The hash is
+// the key's without the bits of the levels above.
+func (t *trie[K, V]) with(e *edit, n *tnode[K, V], depth int, hash uint64, it titem[K, V]) *tnode[K, V] {
 	if n == nil {
 		t.n++
 		return &tnode[K, V]{owner: e, items: []titem[K, V]{it}}
 	}
 	n = n.own(e)
 	if n.kids != nil {
-		i := t.branch(it.key, depth)
-		n.kids[i] = t.with(e, n.kids[i], depth+1, it)
+		i := hash % trieFan
+		n.kids[i] = t.with(e, n.kids[i], depth+1, hash>>trieBits, it)
 		return n
 	}
-	if i := slices.IndexFunc(n.items, func(o titem[K, V]) bool { return o.key == it.key }); i >= 0 {
-		n.items[i] = it
-		return n
+	for i := range n.items {
+		if n.items[i].key == it.key {
+			n.items[i] = it
+			return n
+		}
 	}
 	if len(n.items) < leafMax || (depth+1)*trieBits > 64 {
 		t.n++
 		n.items = append(n.items, it)
 		return n
 	}
-	return t.with(e, t.spread(e, n, depth), depth, it)
+	return t.with(e, t.spread(e, n, depth), depth, hash, it)
 }
 
 // spread makes a full leaf into a branch.
 func (t *trie[K, V]) spread(e *edit, leaf *tnode[K, V], depth int) *tnode[K, V] {
 	n := &tnode[K, V]{owner: e, kids: new([trieFan]*tnode[K, V])}
 	for _, it := range leaf.items {
-		i := t.branch(it.key, depth)
+		i := maphash.Comparable(t.seed, it.key) >> (depth * trieBits) % trieFan
 		if n.kids[i] == nil {
 			n.kids[i] = &tnode[K, V]{owner: e}
 		}
@@ -102,11 +105,11 @@ func (t *trie[K, V]) spread(e *edit, leaf *tnode[K, V], depth int) *tnode[K, V] 
 	return n
 }
 
-func (t *trie[K, V]) without(e *edit, n *tnode[K, V], depth int, k K) *tnode[K, V] {
+func (t *trie[K, V]) without(e *edit, n *tnode[K, V], hash uint64, k K) *tnode[K, V] {
 	n = n.own(e)
 	if n.kids != nil {
-		i := t.branch(k, depth)
-		n.kids[i] = t.without(e, n.kids[i], depth+1, k)
+		i := hash % trieFan
+		n.kids[i] = t.without(e, n.kids[i], hash>>trieBits, k)
 		return n
 	}
 	n.items = slices.DeleteFunc(n.items, func(o titem[K, V]) bool { return o.key == k })
@@ -114,11 +117,6 @@ func (t *trie[K, V]) without(e *edit, n *tnode[K, V], depth int, k K) *tnode[K, 
 		return nil
 	}
 	return n
-}
-
-// branch is which kid of a node depth levels down has the key.
-func (t *trie[K, V]) branch(k K, depth int) int {
-	return int(maphash.Comparable(t.seed, k) >> (depth * trieBits) % trieFan)
 }
 
 // own returns n as one that e may change.

@@ -1,11 +1,9 @@
 package bolt
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -32,9 +30,7 @@ func (s *Store) fold(l layer, rev int64) error {
 	for _, r := range l {
 		list = append(list, r)
 	}
-	slices.SortFunc(list, func(a, b nodedb.Record) int {
-		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(list, byKey)
 	return s.guard(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
 			if err := apply(tx, list); err != nil {

@@ -2,10 +2,13 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -14,7 +17,7 @@ import (
 	"margay/nodedb"
 )
 
-// Load returns every record.
+// Load returns every record, in order of kind and name.
 func (s *Store) Load(ctx context.Context) (recs []nodedb.Record, rev int64, err error) {
 	s.mu.Lock()
 	tx, err := s.db.Begin(false) // with the layers, all at one revision
@@ -57,7 +60,13 @@ func (l layer) over(recs []nodedb.Record) []nodedb.Record {
 			out = append(out, r)
 		}
 	}
+	slices.SortFunc(out, byKey)
 	return out
+}
+
+// byKey is the order of records in the file.
+func byKey(a, b nodedb.Record) int {
+	return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Name, b.Name))
 }
 
 // A pair is a record as the file has it; the memory is the file's.
