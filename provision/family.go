@@ -74,6 +74,10 @@ type Boot struct {
 	TFTP     bool             // the system's own loader loads by TFTP: paths must be the TFTP server's
 	MAC      net.HardwareAddr // the interface that boots
 
+	// Rehearsed says that nobody will be sent what is made: it is made to see
+	// whether it can be.
+	Rehearsed bool
+
 	// HostKey returns the host's SSH key in PEM, the same at each boot; nil
 	// where a boot is only rehearsed.
 	HostKey func() ([]byte, error)

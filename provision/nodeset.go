@@ -199,6 +199,7 @@ func (s *Service) rehearse(snap *nodedb.Snapshot, n *nodedb.Node, t target) erro
 	if err != nil {
 		return err
 	}
+	b.Rehearsed = true
 	ways := 0
 	for _, fw := range firmwares {
 		if !forArch(fw.firmware, t.arch) {

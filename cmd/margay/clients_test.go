@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +12,7 @@ import (
 )
 
 // manyClients is how many clients are at work at once, and manyNodes how many
-// nodes there are.
+// nodes they read one by one. MARGAY_NODES adds others to the table.
 const (
 	manyClients = 32
 	manyNodes   = 500
@@ -23,12 +24,7 @@ const (
 func TestManyClients(t *testing.T) {
 	m := newMixed(t)
 	m.run(clientsLength(2 * time.Second))
-	for c, want := range m.wrote {
-		own := fmt.Sprintf("n%d", c+1)
-		if got := m.s.must("lsdef", own, "-c", "-i", "usercomment"); got != own+": usercomment="+want+"\n" {
-			t.Errorf("client %d wrote %q last, and the table has %s", c, want, got)
-		}
-	}
+	m.check()
 	if len(m.took["lsdef"]) < manyClients {
 		t.Fatalf("only %d reads: the test shows nothing", len(m.took["lsdef"]))
 	}
@@ -41,6 +37,8 @@ func BenchmarkManyClients(b *testing.B) {
 	b.ResetTimer()
 	began := time.Now()
 	m.run(clientsLength(time.Minute))
+	length := time.Since(began)
+	m.check()
 	for word, took := range m.took {
 		slices.Sort(took)
 		b.Logf("%-8s %7d, the middle one %v, 99%% within %v, the longest %v", word, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
@@ -49,7 +47,7 @@ func BenchmarkManyClients(b *testing.B) {
 	slices.Sort(reads)
 	b.ReportMetric(float64(reads[len(reads)/2].Microseconds())/1000, "ms/read-p50")
 	b.ReportMetric(float64(reads[len(reads)*99/100].Microseconds())/1000, "ms/read-p99")
-	b.ReportMetric(float64(len(reads)+len(m.took["chdef"])+len(m.took["chtab"]))/time.Since(began).Seconds(), "commands/s")
+	b.ReportMetric(float64(len(reads)+len(m.took["chdef"])+len(m.took["chtab"]))/length.Seconds(), "commands/s")
 }
 
 func clientsLength(usual time.Duration) time.Duration {
@@ -72,6 +70,9 @@ type mixed struct {
 func newMixed(tb testing.TB) *mixed {
 	s := startServer(tb, tb.TempDir())
 	s.must("mkdef", fmt.Sprintf("n1-n%d", manyNodes), "groups=all,web", "mgt=ipmi")
+	if n, _ := strconv.Atoi(os.Getenv("MARGAY_NODES")); n > 0 {
+		s.must("mkdef", fmt.Sprintf("x1-x%d", n), "groups=all,others", "mgt=ipmi")
+	}
 	return &mixed{tb: tb, s: s, wrote: make([]string, manyClients), took: make(map[string][]time.Duration)}
 }
 
@@ -99,6 +100,16 @@ func (m *mixed) run(length time.Duration) {
 		})
 	}
 	wg.Wait()
+}
+
+// check asks whether each client's last word is in the table.
+func (m *mixed) check() {
+	for c, want := range m.wrote {
+		own := fmt.Sprintf("n%d", c+1)
+		if got := m.s.must("lsdef", own, "-c", "-i", "usercomment"); got != own+": usercomment="+want+"\n" {
+			m.tb.Errorf("client %d wrote %q last, and the table has %s", c, want, got)
+		}
+	}
 }
 
 // words are the command that client c gives as its kth: two in eight change
