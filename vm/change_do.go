@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
 
 	"margay/nodedb"
 )
@@ -12,32 +13,48 @@ import (
 func (m *Manager) Change(ctx context.Context, snap *nodedb.Snapshot, nodes []*nodedb.Node, req ChangeRequest, dry bool, emit Emit) {
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
 		guests, found := look(ctx, hv, guests, Query{Detail: true}, emit)
+		mk := newMaker(m, snap, hv, MakeRequest{})
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, maxChanges)
 		for _, g := range guests {
 			v, ok := found[g.Name]
 			if !ok {
 				emit(Result{Node: g.Name, Err: Errorf(ErrNotFound, "VM does not appear to exist")})
 				continue
 			}
-			ch := &changer{m: m, snap: snap, hv: hv, req: req, dry: dry, emit: emit}
-			emit(ch.do(ctx, g, v))
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				ch := &changer{m: m, snap: snap, hv: hv, mk: mk, req: req, dry: dry, emit: emit}
+				emit(ch.do(ctx, g, v))
+			})
 		}
+		wg.Wait()
 	})
 }
+
+// maxChanges bounds how many guests of one endpoint are changed at a time.
+const maxChanges = 8
 
 // A changer does one chvm to one guest.
 type changer struct {
 	m    *Manager
 	snap *nodedb.Snapshot
 	hv   Hypervisor
+	mk   *maker // what the guests of the command share
 	req  ChangeRequest
 	dry  bool
 	emit Emit
 	site *site
+	held *sync.Mutex // of site, while the change is planned
 }
 
 func (ch *changer) do(ctx context.Context, g *Guest, v VM) Result {
 	r := Result{Node: g.Name}
 	c, facts, err := ch.plan(ctx, g, v)
+	if ch.held != nil {
+		ch.held.Unlock()
+	}
 	if err != nil {
 		r.Err = err
 		return r
@@ -75,7 +92,7 @@ func (ch *changer) plan(ctx context.Context, g *Guest, v VM) (*Change, map[strin
 	if err != nil {
 		return nil, nil, err
 	}
-	macs, facts, err := ch.macs(g)
+	macs, facts, err := ch.macs(ctx, g)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,15 +134,19 @@ func hostVersion(ctx context.Context, hv Hypervisor, host string) (string, error
 	return h.Version, nil
 }
 
-// at looks at the guest's host, once.
+// at looks at the guest's host, once, and keeps other commands from changing
+// it while the change is planned.
 func (ch *changer) at(ctx context.Context, g *Guest) (*site, error) {
 	if ch.site != nil {
 		return ch.site, nil
 	}
-	mk := newMaker(ch.m, ch.snap, ch.hv, MakeRequest{})
-	var err error
-	ch.site, err = mk.site(ctx, g)
-	return ch.site, err
+	st, err := ch.mk.site(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	ch.held = ch.m.lock(g.Endpoint.Key() + "/" + st.host.Name)
+	ch.site = st
+	return st, nil
 }
 
 // datastore is where new disks go: the table's first location, or with the
@@ -151,7 +172,6 @@ func (ch *changer) mount(ctx context.Context, g *Guest, l Location) (string, err
 		}
 		return name, nil
 	}
-	defer ch.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
 	return st.datastore(ctx, l)
 }
 
@@ -222,16 +242,23 @@ func (ch *changer) network(ctx context.Context, g *Guest, st *site, n NetworkSpe
 		p, err := PlanNetwork(n, g.NetMap, st.host)
 		return p.PortGroup.Name, err
 	}
-	defer ch.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
 	return st.network(ctx, g, n)
 }
 
-// macs are addresses for new cards, and the table's new list.
-func (ch *changer) macs(g *Guest) ([]string, map[string]string, error) {
+// macs are addresses for new cards, which nobody has in the table or on the
+// endpoint, and the table's new list.
+func (ch *changer) macs(ctx context.Context, g *Guest) ([]string, map[string]string, error) {
 	if len(ch.req.AddNIC) == 0 {
 		return nil, nil, nil
 	}
+	macs, err := ch.mk.owners(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ch.mk.mu.Lock()
+	defer ch.mk.mu.Unlock()
 	a := NewAllocator(ch.snap, ch.m.random())
+	a.pool.Taken = func(mac string) bool { return macs[mac] != "" || a.taken(mac) }
 	list := g.Node.Attr("mac.mac")
 	var out []string
 	for range ch.req.AddNIC {
@@ -239,7 +266,7 @@ func (ch *changer) macs(g *Guest) ([]string, map[string]string, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		a.given[mac.String()] = true
+		macs[mac.String()] = g.Name
 		out = append(out, mac.String())
 		if list != "" {
 			list += "|" + mac.String() + "!*NOIP*"
@@ -260,7 +287,7 @@ func (ch *changer) room(ctx context.Context, g *Guest, c *Change) error {
 		if err != nil {
 			return err
 		}
-		return st.room(g, &Spec{Disks: c.AddDisks})
+		return st.fits(&Spec{Disks: c.AddDisks})
 	}
 	return nil
 }

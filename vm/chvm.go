@@ -1,7 +1,9 @@
 package vm
 
 import (
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,10 +36,11 @@ type ChangeRequest struct {
 
 // A planner works out a Change while keeping track of what the guest will be.
 type planner struct {
-	vm   VM
-	g    *Guest
-	spec Spec // as it will be
-	c    Change
+	vm    VM
+	g     *Guest
+	spec  Spec  // as it will be
+	cards []int // numbers of new network cards
+	c     Change
 }
 
 // PlanChange works out the one reconfiguration that does all of a request.
@@ -328,13 +331,23 @@ func (p *planner) other(req ChangeRequest) error {
 		return err
 	}
 	p.c.Scheduler = sched
+	if len(req.Scheduler) > 0 { // what is asked for must fit what stays
+		all := p.spec.Scheduler
+		all.merge(sched)
+		if err := all.check(); err != nil {
+			return err
+		}
+	}
 	if req.HotAdd == "" {
 		return nil
+	}
+	on := strings.EqualFold(req.HotAdd, "on")
+	if !on && !strings.EqualFold(req.HotAdd, "off") {
+		return Errorf(ErrInvalid, "--hotadd %s: on or off", req.HotAdd)
 	}
 	if p.running() {
 		return needsOff("changing the hot-add flags")
 	}
-	on := truth(req.HotAdd)
 	p.c.CPUHotAdd, p.c.MemoryHotAdd = &on, &on
 	return nil
 }
@@ -360,6 +373,9 @@ func (s *Spec) FindNIC(id string) (*NIC, error) {
 // maxNICs is how many cards a guest may have ("vSphere configuration
 // maximums", virtual machine networking).
 const maxNICs = 10
+
+// firstNICKey is the key of ethernet0.
+const firstNICKey = 4000
 
 func (p *planner) nics(req ChangeRequest, networks, macs []string) error {
 	for _, id := range splitIDs(req.RemoveNIC) {
@@ -398,7 +414,17 @@ func (p *planner) nicModel(word string) (NICModel, string) {
 	return ParseNICModel(word)
 }
 
+// addNIC puts a card in. The host gives it the first number that is free, and
+// is told not to check an address that is outside what it knows.
 func (p *planner) addNIC(n NIC) {
+	number := 0
+	for slices.ContainsFunc(p.spec.NICs, func(o NIC) bool { return o.Key == firstNICKey+int32(number) }) || slices.Contains(p.cards, number) {
+		number++
+	}
+	p.cards = append(p.cards, number)
+	if hw, err := net.ParseMAC(n.MAC); err == nil && RangeOf(hw) != RangeStatic {
+		p.c.Extra = append(p.c.Extra, Setting{fmt.Sprintf("ethernet%d.checkMACAddress", number), "false"})
+	}
 	n.Key = -200 - int32(len(p.spec.NICs))
 	p.c.AddNICs = append(p.c.AddNICs, n)
 	p.spec.NICs = append(p.spec.NICs, n)

@@ -20,6 +20,7 @@ const snapshotName = "xcatsnap"
 type MasterRequest struct {
 	Target string
 	Who    string // goes into vmmaster.originator
+	DryRun bool
 }
 
 // MakeMaster does clonevm -t: a guest is copied to a master. On a vCenter that
@@ -35,7 +36,11 @@ func (m *Manager) MakeMaster(ctx context.Context, snap *nodedb.Snapshot, node *n
 				emit(Result{Node: g.Name, Err: Errorf(ErrNotFound, "Cannot find %s in VMWare infrastructure", g.Name)})
 				continue
 			}
-			c := &cloner{m: m, snap: snap, hv: hv, emit: emit}
+			c := newCloner(m, snap, hv, emit)
+			if req.DryRun {
+				emit(c.foreseeMaster(ctx, g, v, req.Target))
+				continue
+			}
 			if err := c.master(ctx, g, v, req.Target); err != nil {
 				emit(Result{Node: g.Name, Err: err})
 				continue
@@ -72,7 +77,49 @@ type cloner struct {
 	m    *Manager
 	snap *nodedb.Snapshot
 	hv   Hypervisor
+	mk   *maker // what the guests of the command share
 	emit Emit
+}
+
+func newCloner(m *Manager, snap *nodedb.Snapshot, hv Hypervisor, emit Emit) *cloner {
+	return &cloner{m: m, snap: snap, hv: hv, mk: newMaker(m, snap, hv, MakeRequest{}), emit: emit}
+}
+
+// foreseeMaster is a dry run of clonevm -t.
+func (c *cloner) foreseeMaster(ctx context.Context, g *Guest, v VM, target string) Result {
+	if err := c.free(ctx, target); err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
+	if c.hv.About().Kind == ESX && v.State != nodedb.PowerOff {
+		return Result{Node: g.Name, Err: needsOff("copying the disks of " + v.Name)}
+	}
+	ds, err := c.foreseePlace(ctx, g, g.Storage)
+	if err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
+	var kb int64
+	if v.Spec != nil {
+		for _, d := range v.Spec.Disks {
+			kb += d.KB
+		}
+	}
+	return Result{Node: g.Name, Text: fmt.Sprintf("would copy %d disks of %s MB to master %s on %s", len(v.Spec.Disks), megabytes(kb), target, ds)}
+}
+
+// foreseePlace is place for a dry run: nothing is mounted.
+func (c *cloner) foreseePlace(ctx context.Context, g *Guest, storage []Location) (string, error) {
+	if len(storage) == 0 {
+		return "", Errorf(ErrInvalid, "vmstorage is not set")
+	}
+	st, err := c.mk.site(ctx, g)
+	if err != nil {
+		return "", err
+	}
+	defer c.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
+	if name := st.mounted(storage[0]); name != "" {
+		return "[" + name + "]", nil
+	}
+	return fmt.Sprintf("[%s], which would be mounted", storage[0].Label()), st.mountable(storage[0])
 }
 
 func (c *cloner) master(ctx context.Context, g *Guest, v VM, target string) error {
@@ -115,8 +162,7 @@ func (c *cloner) place(ctx context.Context, g *Guest, storage []Location) (*site
 	if len(storage) == 0 {
 		return nil, "", Errorf(ErrInvalid, "vmstorage is not set")
 	}
-	mk := newMaker(c.m, c.snap, c.hv, MakeRequest{})
-	st, err := mk.site(ctx, g)
+	st, err := c.mk.site(ctx, g)
 	if err != nil {
 		return nil, "", err
 	}
@@ -217,6 +263,7 @@ type CloneRequest struct {
 	Base       string
 	Full       bool // -d: a full copy, nothing shared with the master
 	Specialize bool
+	DryRun     bool
 }
 
 // maxClones bounds the copies that one endpoint makes at a time.
@@ -233,7 +280,7 @@ func (m *Manager) Clone(ctx context.Context, snap *nodedb.Snapshot, nodes []*nod
 		return
 	}
 	m.each(ctx, snap, nodes, emit, func(ctx context.Context, hv Hypervisor, guests []*Guest, emit Emit) {
-		c := &cloner{m: m, snap: snap, hv: hv, emit: emit}
+		c := newCloner(m, snap, hv, emit)
 		master, err := c.findMaster(ctx, req.Base)
 		if err != nil {
 			fail(guests, emit, err)
@@ -292,6 +339,12 @@ func (c *cloner) clone(ctx context.Context, g *Guest, master VM, row nodedb.Reco
 			return Result{Node: g.Name, Err: err}
 		}
 	}
+	if req.DryRun {
+		return c.foresee(ctx, g, master, storage, req)
+	}
+	if err := c.mk.clash(ctx, g, len(g.MACs)); err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
 	st, ds, err := c.place(ctx, g, storage)
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
@@ -304,6 +357,19 @@ func (c *cloner) clone(ctx context.Context, g *Guest, master VM, row nodedb.Reco
 		return Result{Node: g.Name, Err: err}
 	}
 	return Result{Node: g.Name, Text: "Successfully cloned from " + req.Base, Facts: facts}
+}
+
+// foresee is a dry run of clonevm -b.
+func (c *cloner) foresee(ctx context.Context, g *Guest, master VM, storage []Location, req CloneRequest) Result {
+	ds, err := c.foreseePlace(ctx, g, storage)
+	if err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
+	how := "sharing its disks"
+	if req.Full {
+		how = "copying its disks"
+	}
+	return Result{Node: g.Name, Text: fmt.Sprintf("would clone %s to %s, %s: %s", req.Base, ds, how, master.Spec.summary())}
 }
 
 // networks makes the master's networks on the host that the clone goes to.

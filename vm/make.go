@@ -194,7 +194,7 @@ func (mk *maker) create(ctx context.Context, list []*making, emit Emit) {
 
 // spec is what a guest is made of, checked.
 func (mk *maker) spec(ctx context.Context, w *making) (*Spec, error) {
-	if err := mk.clash(ctx, w.g); err != nil {
+	if err := mk.clash(ctx, w.g, len(w.g.Networks)); err != nil {
 		return nil, err
 	}
 	spec, notes, err := w.g.Spec(w.size, w.ready.datastores, w.ready.networks)
@@ -216,7 +216,7 @@ func (mk *maker) images(ctx context.Context, list []*making, emit Emit) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := mk.clash(ctx, w.g); err != nil {
+			if err := mk.clash(ctx, w.g, len(w.g.Networks)); err != nil {
 				emit(Result{Node: w.g.Name, Err: err})
 				return
 			}
@@ -226,10 +226,10 @@ func (mk *maker) images(ctx context.Context, list []*making, emit Emit) {
 	wg.Wait()
 }
 
-// clash refuses addresses that a guest on the same endpoint has which the
-// table may know nothing of.
-func (mk *maker) clash(ctx context.Context, g *Guest) error {
-	if len(g.Networks) == 0 {
+// clash refuses addresses, of a guest's first so many cards, that another guest
+// on the same endpoint has which the table may know nothing of.
+func (mk *maker) clash(ctx context.Context, g *Guest, cards int) error {
+	if cards == 0 {
 		return nil
 	}
 	macs, err := mk.owners(ctx)
@@ -238,7 +238,7 @@ func (mk *maker) clash(ctx context.Context, g *Guest) error {
 	}
 	mk.mu.Lock()
 	defer mk.mu.Unlock()
-	for i := range g.Networks {
+	for i := range cards {
 		mac := g.MAC(i)
 		if mac == "" {
 			continue

@@ -80,7 +80,7 @@ func (m *Manager) ImportPackage(ctx context.Context, snap *nodedb.Snapshot, node
 				emit(Result{Node: g.Name, Err: Errorf(ErrExists, "Virtual Machine already exists")})
 				continue
 			}
-			c := &cloner{m: m, snap: snap, hv: hv, emit: emit}
+			c := newCloner(m, snap, hv, emit)
 			if err := c.importPackage(ctx, g, req); err != nil {
 				emit(Result{Node: g.Name, Err: err})
 				continue

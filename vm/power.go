@@ -36,6 +36,8 @@ func ParsePowerWord(s string) (PowerWord, error) {
 type PowerRequest struct {
 	Word  PowerWord
 	Force bool // -f: a guest whose files moved was moved on purpose
+	// DryRun says what would be printed and changed, and does nothing.
+	DryRun bool
 }
 
 // Step decides what a word does to a guest in a state: the operation ("" for
@@ -104,6 +106,10 @@ type step struct {
 
 func (p *power) run(ctx context.Context, guests []*Guest) {
 	guests, found := look(ctx, p.hv, guests, Query{Brief: !p.changes()}, p.emit)
+	if p.req.DryRun {
+		p.foresee(guests, found)
+		return
+	}
 	if p.changes() {
 		p.register(ctx, guests, found)
 	}
@@ -126,6 +132,32 @@ func (p *power) run(ctx context.Context, guests []*Guest) {
 	}
 	p.order(ctx, steps)
 }
+
+// foresee says what would come of it. A guest that the host does not know may
+// have files that it would be taken up from; that is not looked for.
+func (p *power) foresee(guests []*Guest, found map[string]VM) {
+	for _, g := range guests {
+		v, ok := found[g.Name]
+		if !ok {
+			p.unknown(g)
+			continue
+		}
+		op, text := p.req.Word.Step(v.State)
+		if op == "" {
+			p.emit(Result{Node: g.Name, Text: text})
+			continue
+		}
+		if p.changes() && p.pushes() && v.State != nodedb.PowerSuspended {
+			for _, line := range drift(g, v).Describe() {
+				p.emit(Result{Node: g.Name, Text: "would change " + line})
+			}
+		}
+		p.emit(Result{Node: g.Name, Text: text + notDone})
+	}
+}
+
+// notDone is behind what a dry run would do, as with bare metal.
+const notDone = " (not done)"
 
 // changes says whether the word may turn a guest on.
 func (p *power) changes() bool {

@@ -314,6 +314,11 @@ func (st *site) nearest(name string) string {
 // may promise more than there is.
 func (st *site) room(g *Guest, s *Spec) error {
 	defer st.m.lock(g.Endpoint.Key() + "/" + st.host.Name).Unlock()
+	return st.fits(s)
+}
+
+// fits is room for whoever holds the host's lock.
+func (st *site) fits(s *Spec) error {
 	need := map[string]int64{}
 	for _, d := range s.Disks {
 		if d.New && d.Format != Thin {

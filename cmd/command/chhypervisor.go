@@ -35,6 +35,15 @@ func chhypervisor(ctx context.Context, s *Session, args []string) error {
 	if len(rest) > 0 {
 		return Usagef("Invalid arguments:  %s", rest[0])
 	}
+	asked := 0
+	for _, on := range []bool{s.Bool("maintenance"), s.Bool("online"), s.Bool("show"), s.String("addvlan") != "", s.String("removevlan") != ""} {
+		if on {
+			asked++
+		}
+	}
+	if asked > 1 {
+		return Usagef("one of -m, -o, -s, --addvlan and --removevlan at a time")
+	}
 	emit, flush := s.emit(ctx)
 	switch {
 	case s.Bool("maintenance"):

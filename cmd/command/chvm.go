@@ -60,6 +60,9 @@ func chvm(ctx context.Context, s *Session, args []string) error {
 	if req.Optical == "" {
 		req.Optical = s.String("cdrom")
 	}
+	if req.Optical != "" && req.Eject {
+		return Usagef("either --optical or --eject")
+	}
 	seeds, err := s.seeder()
 	if err != nil {
 		return err

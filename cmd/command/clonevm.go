@@ -24,6 +24,7 @@ copied by the host itself; a guest that becomes a master must be off there.`,
 		f.BoolP("detached", "d", false, "copy the disks, sharing nothing with the master")
 		f.BoolP("force", "f", false, "accepted for xCAT's sake")
 		f.Bool("specialize", false, "make each a machine of its own by vCenter: Windows by sysprep, Linux by its name")
+		f.Bool("dry-run", false, "say what would be done")
 	},
 	Run: clonevm,
 }
@@ -56,7 +57,7 @@ func makeMaster(ctx context.Context, s *Session, snap *nodedb.Snapshot, nodes []
 	}
 	emit, flush := s.emit(ctx)
 	for _, n := range nodes {
-		s.Guests.MakeMaster(ctx, snap, n, vm.MasterRequest{Target: target, Who: s.Req.User}, emit)
+		s.Guests.MakeMaster(ctx, snap, n, vm.MasterRequest{Target: target, Who: s.Req.User, DryRun: s.Bool("dry-run")}, emit)
 	}
 	return flush()
 }
@@ -66,10 +67,13 @@ func cloneMaster(ctx context.Context, s *Session, snap *nodedb.Snapshot, nodes [
 	if err != nil {
 		return err
 	}
-	if nodes, err = s.allocate(ctx, nodes, func(*nodedb.Node) (int, error) { return nics, nil }); err != nil {
-		return err
+	dry := s.Bool("dry-run")
+	if !dry {
+		if nodes, err = s.allocate(ctx, nodes, func(*nodedb.Node) (int, error) { return nics, nil }); err != nil {
+			return err
+		}
 	}
 	emit, flush := s.emit(ctx)
-	s.Guests.Clone(ctx, s.DB.Snapshot(), nodes, vm.CloneRequest{Base: base, Full: s.Bool("detached"), Specialize: s.Bool("specialize")}, emit)
+	s.Guests.Clone(ctx, s.DB.Snapshot(), nodes, vm.CloneRequest{Base: base, Full: s.Bool("detached"), Specialize: s.Bool("specialize"), DryRun: dry}, emit)
 	return flush()
 }

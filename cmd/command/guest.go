@@ -196,7 +196,7 @@ func (s *Session) GuestPower(ctx context.Context, snap *nodedb.Snapshot, nodes [
 	}
 	emit, flush := s.emit(ctx)
 	did := map[string]nodedb.Status{}
-	s.Guests.Power(ctx, snap, nodes, vm.PowerRequest{Word: w, Force: force}, func(r vm.Result) {
+	s.Guests.Power(ctx, snap, nodes, vm.PowerRequest{Word: w, Force: force, DryRun: s.Bool("dry-run")}, func(r vm.Result) {
 		emit(r)
 		if status := guestStatus(r.Did); status != "" && r.Err == nil {
 			did[r.Node] = status
@@ -237,7 +237,7 @@ func (s *Session) GuestSetBoot(ctx context.Context, snap *nodedb.Snapshot, nodes
 		s.Error("%s", note)
 	}
 	emit, flush := s.emit(ctx)
-	s.Guests.SetBoot(ctx, snap, nodes, o, emit)
+	s.Guests.SetBoot(ctx, snap, nodes, o, s.Bool("dry-run"), emit)
 	return flush()
 }
 

@@ -66,12 +66,6 @@ func rpower(ctx context.Context, s *Session, args []string) error {
 		return err
 	}
 	c := s.control(snap, nodes, byPower)
-	if len(c.guests) > 0 && s.Bool("dry-run") {
-		for _, n := range c.guests {
-			s.NodeError(n.Name, fmt.Errorf("--dry-run is for bare metal"))
-		}
-		c.guests = nil
-	}
 	if len(c.guests) > 0 {
 		if s.Guests == nil {
 			s.Error("this daemon manages no guests")

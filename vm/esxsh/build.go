@@ -209,10 +209,24 @@ func (c *Conn) Reconfigure(ctx context.Context, v vm.VM, ch *vm.Change) error {
 	}
 	change := *ch
 	change.Extra = append(slices.Clone(ch.Extra), ch.SerialSettings()...)
-	if err := c.prepare(ctx, v, &change); err != nil {
+	if err := c.rewrite(ctx, v, id, []byte(old), &change); err != nil {
+		for i, d := range change.AddDisks { // what was made for it goes again
+			if ch.AddDisks[i].New && !d.New {
+				c.run(context.WithoutCancel(ctx), line("vmkfstools", "-U", d.Path.Volume()))
+			}
+		}
 		return err
 	}
-	text, err := c.d.Codec.Change([]byte(old), &change)
+	return c.purge(ctx, ch)
+}
+
+// rewrite does a change to the .vmx, and puts the old one back where the host
+// does not read the new one.
+func (c *Conn) rewrite(ctx context.Context, v vm.VM, id string, old []byte, change *vm.Change) error {
+	if err := c.prepare(ctx, v, change); err != nil {
+		return err
+	}
+	text, err := c.d.Codec.Change(old, change)
 	if err != nil {
 		return err
 	}
@@ -220,26 +234,27 @@ func (c *Conn) Reconfigure(ctx context.Context, v vm.VM, ch *vm.Change) error {
 		return err
 	}
 	if _, err := c.run(ctx, "vim-cmd vmsvc/reload "+id); err != nil {
-		c.write(context.WithoutCancel(ctx), v.Path, []byte(old))
+		c.write(context.WithoutCancel(ctx), v.Path, old)
 		c.run(context.WithoutCancel(ctx), "vim-cmd vmsvc/reload "+id)
 		return err
 	}
-	return c.purge(ctx, ch)
+	return nil
 }
 
-// prepare makes the files of new disks and grows old ones.
+// prepare makes the files of new disks, and then grows old ones: that cannot be
+// taken back.
 func (c *Conn) prepare(ctx context.Context, v vm.VM, ch *vm.Change) error {
-	for _, g := range ch.GrowDisks {
-		if _, err := c.run(ctx, line("vmkfstools", "-X", fmt.Sprintf("%dK", g.KB), g.Path.Volume())); err != nil {
-			return err
-		}
-	}
 	ch.AddDisks = append([]vm.Disk(nil), ch.AddDisks...)
 	for i := range ch.AddDisks {
 		if !ch.AddDisks[i].New {
 			continue
 		}
 		if err := c.newDisk(ctx, &ch.AddDisks[i], v.Path.Dir(), v.Name); err != nil {
+			return err
+		}
+	}
+	for _, g := range ch.GrowDisks {
+		if _, err := c.run(ctx, line("vmkfstools", "-X", fmt.Sprintf("%dK", g.KB), g.Path.Volume())); err != nil {
 			return err
 		}
 	}

@@ -71,9 +71,9 @@ func (s *Shell) cat(w []string, stdin io.Reader) (string, int) {
 	if len(w) == 2 && (w[0] == ">" || w[0] == ">>") {
 		return s.redirect(w[0], w[1], stdin)
 	}
-	s.w.syncVMX()
 	out := ""
 	for _, p := range w {
+		s.w.syncVMX(s.file(p))
 		b, err := os.ReadFile(s.file(p))
 		if err != nil {
 			return out + "cat: can't open '" + p + "': No such file or directory\n", 1

@@ -27,7 +27,7 @@ func (w *World) folder(rw http.ResponseWriter, r *http.Request) {
 		w.upload(rw, r, dir)
 		return
 	}
-	w.syncVMX()
+	w.syncVMX(filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(r.URL.Path, "/folder"))))
 	if cut := w.takeCut(); cut > 0 && r.Method == http.MethodGet {
 		rw = &cutWriter{ResponseWriter: rw, left: cut}
 	}
@@ -160,7 +160,7 @@ func (s *Shell) find(w []string) (string, int) {
 	if err != nil {
 		return "find: " + w[0] + ": No such file or directory\n", 1
 	}
-	s.w.syncVMX()
+	s.w.syncVMX(s.file(w[0]))
 	out, _ := s.stat([]string{"-c", w[6], w[0]})
 	for _, e := range entries {
 		text, _ := s.stat([]string{"-c", w[6], strings.TrimSuffix(w[0], "/") + "/" + e.Name()})
@@ -173,7 +173,7 @@ func (s *Shell) stat(w []string) (string, int) {
 	if len(w) != 3 || w[0] != "-c" {
 		return "stat: unrecognized option\n", 1
 	}
-	s.w.syncVMX()
+	s.w.syncVMX(s.file(w[2]))
 	st, err := os.Stat(s.file(w[2]))
 	if err != nil {
 		return "stat: can't stat '" + w[2] + "': No such file or directory\n", 1

@@ -24,6 +24,8 @@ func (x *vmObject) checker(ctx *simulator.Context) *checker {
 // back in their order.
 func (x *vmObject) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_Task) soap.HasFault {
 	body := &methods.ReconfigVM_TaskBody{Res: &types.ReconfigVM_TaskResponse{}}
+	keepClaim(req.Spec.CpuAllocation, x.Config.CpuAllocation)
+	keepClaim(req.Spec.MemoryAllocation, x.Config.MemoryAllocation)
 	f := x.checker(ctx).check(&req.Spec)
 	if f == nil && len(x.snapshots()) > 0 && growsDisk(x.Config, &req.Spec) {
 		f = &types.InvalidDeviceOperation{}
@@ -42,6 +44,22 @@ func (x *vmObject) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_
 		return nil, nil
 	}).Run(ctx)
 	return body
+}
+
+// keepClaim fills in what a request leaves as it is; vcsim forgets it.
+func keepClaim(a, have *types.ResourceAllocationInfo) {
+	if a == nil || have == nil {
+		return
+	}
+	if a.Reservation == nil {
+		a.Reservation = have.Reservation
+	}
+	if a.Limit == nil {
+		a.Limit = have.Limit
+	}
+	if a.Shares == nil {
+		a.Shares = have.Shares
+	}
 }
 
 func (x *vmObject) snapshots() []types.VirtualMachineSnapshotTree {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -185,6 +186,9 @@ func (s *Shell) run(line string, stdin io.Reader) (string, int) {
 			return out, status
 		}
 	}
+	if c := unquoted(line); c != 0 {
+		return "-sh: " + string(c) + " is not quoted\n", 2
+	}
 	out, status := "", 0
 	in := bufio.NewReader(stdin)
 	for _, cmd := range splitLine(line) {
@@ -193,6 +197,33 @@ func (s *Shell) run(line string, stdin io.Reader) (string, int) {
 		out += text
 	}
 	return out, status
+}
+
+// unquoted is a character that a real shell would act on where a name was
+// meant, 0 if there is none; ";" and the ">" of a redirection are meant.
+func unquoted(line string) rune {
+	var quote rune
+	esc, start := false, true
+	for _, r := range line {
+		switch {
+		case esc:
+			esc = false
+		case r == '\\' && quote != '\'':
+			esc = true
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote == '\'':
+		case strings.ContainsRune("$`", r):
+			return r
+		case quote != 0:
+		case r == '\'' || r == '"':
+			quote = r
+		case strings.ContainsRune("&|()<*?[{}\n\r", r), start && strings.ContainsRune("~#!", r):
+			return r
+		}
+		start = r == ' ' && quote == 0
+	}
+	return quote
 }
 
 // splitLine splits a line at ";" and each part into words, as a POSIX shell

@@ -165,6 +165,6 @@ func (c *Cluster) SetBoot(t testing.TB, arg string, names ...string) string {
 		t.Fatal(err)
 	}
 	return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
-		c.M.SetBoot(ctx, snap, c.Nodes(t, names...), o, emit)
+		c.M.SetBoot(ctx, snap, c.Nodes(t, names...), o, false, emit)
 	})
 }

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,16 +15,32 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// writeVMX writes what a guest is into its .vmx.
+// writeVMX writes what a guest is into its .vmx, in one step.
 func (w *World) writeVMX(vm *simulator.VirtualMachine) {
-	os.WriteFile(w.File(vm.Config.Files.VmPathName), []byte(renderVMX(vm)), 0o644)
+	to := w.File(vm.Config.Files.VmPathName)
+	f, err := os.CreateTemp(w.dir, "vmx")
+	if err != nil {
+		return
+	}
+	f.WriteString(renderVMX(vm))
+	f.Chmod(0o644)
+	f.Close()
+	if os.Rename(f.Name(), to) != nil {
+		os.Remove(f.Name())
+	}
 }
 
-// syncVMX writes every guest's .vmx.
-func (w *World) syncVMX() {
+// syncVMX writes the .vmx of the guest whose it is, or of those in a folder:
+// a change that is on its way to another guest's must not be lost.
+func (w *World) syncVMX(file string) {
 	m := w.model.Map()
 	for _, o := range m.All("VirtualMachine") {
-		w.writeVMX(o.(*simulator.VirtualMachine))
+		v := o.(*simulator.VirtualMachine)
+		m.WithLock(&simulator.Context{Context: context.Background(), Map: m}, v, func() {
+			if p := w.File(v.Config.Files.VmPathName); p == file || filepath.Dir(p) == filepath.Clean(file) {
+				w.writeVMX(v)
+			}
+		})
 	}
 }
 
@@ -57,6 +74,7 @@ func renderVMX(vm *simulator.VirtualMachine) string {
 	if cfg.Annotation != "" {
 		kv["annotation"] = cfg.Annotation
 	}
+	renderClaims(kv, cfg)
 	list := object.VirtualDeviceList(cfg.Hardware.Device)
 	eth := 0
 	for _, d := range list {
@@ -76,6 +94,75 @@ func renderVMX(vm *simulator.VirtualMachine) string {
 		out += fmt.Sprintf("%s = \"%s\"\n", k, strings.NewReplacer("|", "|7C", `"`, "|22", "\n", "|0A").Replace(kv[k]))
 	}
 	return out
+}
+
+// renderClaims are the claims on the host, where they are not the defaults.
+func renderClaims(kv map[string]string, cfg *types.VirtualMachineConfigInfo) {
+	for _, c := range []struct {
+		a                *types.ResourceAllocationInfo
+		min, max, shares string
+	}{{cfg.CpuAllocation, "sched.cpu.min", "sched.cpu.max", "sched.cpu.shares"}, {cfg.MemoryAllocation, "sched.mem.min", "sched.mem.max", "sched.mem.shares"}} {
+		if c.a == nil {
+			continue
+		}
+		if r := c.a.Reservation; r != nil && *r > 0 {
+			kv[c.min] = fmt.Sprint(*r)
+		}
+		if l := c.a.Limit; l != nil && *l >= 0 {
+			kv[c.max] = fmt.Sprint(*l)
+		}
+		if sh := c.a.Shares; sh != nil && sh.Level == types.SharesLevelCustom {
+			kv[c.shares] = fmt.Sprint(sh.Shares)
+		} else if sh != nil && sh.Level != types.SharesLevelNormal {
+			kv[c.shares] = string(sh.Level)
+		}
+	}
+	for key, on := range map[string]*bool{"vcpu.hotadd": cfg.CpuHotAddEnabled, "mem.hotadd": cfg.MemoryHotAddEnabled} {
+		if on != nil && *on {
+			kv[key] = "TRUE"
+		}
+	}
+	if l := cfg.LatencySensitivity; l != nil && l.Level != types.LatencySensitivitySensitivityLevelNormal {
+		kv["sched.cpu.latencySensitivity"] = string(l.Level)
+	}
+}
+
+// claims reads them; what is not there has its default.
+func claims(cfg map[string]string, s *types.VirtualMachineConfigSpec) {
+	of := func(kind string) *types.ResourceAllocationInfo {
+		number := func(keys ...string) *int64 {
+			for _, k := range keys {
+				if n, err := strconv.ParseInt(cfg["sched."+kind+"."+k], 10, 64); err == nil {
+					return &n
+				}
+			}
+			return nil
+		}
+		a := &types.ResourceAllocationInfo{Reservation: number("min", "minsize"), Limit: number("max"), Shares: &types.SharesInfo{Level: types.SharesLevelNormal}}
+		if a.Reservation == nil {
+			a.Reservation = new(int64)
+		}
+		if a.Limit == nil {
+			none := int64(-1)
+			a.Limit = &none
+		}
+		switch v := strings.ToLower(cfg["sched."+kind+".shares"]); v {
+		case "", "normal":
+		case "low", "high":
+			a.Shares.Level = types.SharesLevel(v)
+		default:
+			n, _ := strconv.ParseInt(v, 10, 32)
+			a.Shares = &types.SharesInfo{Level: types.SharesLevelCustom, Shares: int32(n)}
+		}
+		return a
+	}
+	s.CpuAllocation, s.MemoryAllocation = of("cpu"), of("mem")
+	cpu, mem := yes(cfg["vcpu.hotadd"]), yes(cfg["mem.hotadd"])
+	s.CpuHotAddEnabled, s.MemoryHotAddEnabled = &cpu, &mem
+	s.LatencySensitivity = &types.LatencySensitivity{Level: types.LatencySensitivitySensitivityLevelNormal}
+	if l := cfg["sched.cpu.latencysensitivity"]; l != "" {
+		s.LatencySensitivity.Level = types.LatencySensitivitySensitivityLevel(l)
+	}
 }
 
 func spaced(uuid string) string {
@@ -212,6 +299,7 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 	if u := strings.NewReplacer(" ", "", "-", "").Replace(cfg["uuid.bios"]); len(u) == 32 {
 		s.Uuid = u[:8] + "-" + u[8:12] + "-" + u[12:16] + "-" + u[16:20] + "-" + u[20:]
 	}
+	claims(cfg, s)
 	for _, d := range have.Hardware.Device {
 		switch d.(type) {
 		case *types.VirtualDisk, *types.VirtualCdrom, *types.VirtualSerialPort, types.BaseVirtualEthernetCard:
@@ -247,7 +335,8 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 			add(d)
 		}
 	}
-	known := []string{"config.version", "virtualhw.version", "displayname", "memsize", "numvcpus", "guestos", "uuid.bios", "firmware", "annotation", ".encoding"}
+	known := []string{"config.version", "virtualhw.version", "displayname", "memsize", "numvcpus", "guestos", "uuid.bios", "firmware", "annotation", ".encoding",
+		"sched.cpu.min", "sched.cpu.max", "sched.cpu.shares", "sched.mem.min", "sched.mem.minsize", "sched.mem.max", "sched.mem.shares", "sched.cpu.latencysensitivity", "vcpu.hotadd", "mem.hotadd"}
 	for k, v := range cfg {
 		if !slices.Contains(known, k) && !strings.Contains(k, ":") && !deviceKey(k) {
 			s.ExtraConfig = append(s.ExtraConfig, &types.OptionValue{Key: k, Value: v})
