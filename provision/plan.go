@@ -40,6 +40,17 @@ func (s *Service) Plan(ctx context.Context, m netboot.Machine) (*netboot.Plan, e
 	return s.plan(snap, n, m)
 }
 
+// Prompt says whether Plan has an answer at once: it does for nodes, and for
+// strangers where no address is given to them. What is given is asked for on the
+// network first, and written down.
+func (s *Service) Prompt(m netboot.Machine) bool {
+	snap := s.DB.Snapshot()
+	if snap.NodeByMAC(m.MAC) != nil {
+		return true
+	}
+	return m.Ask == netboot.AskDiscover && !asksFirst(snap) || len(s.dynamicAt(snap, m)) == 0
+}
+
 // whose is the node of a MAC that n is the first to have. Of several it is the
 // one whose address the machine has already; nil: nobody can say.
 func whose(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine) *nodedb.Node {

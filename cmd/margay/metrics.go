@@ -123,6 +123,7 @@ func (d *daemon) sampleDHCP(count counting) {
 		sum.Received += c.Received
 		sum.Malformed += c.Malformed
 		sum.Ignored += c.Ignored
+		sum.Dropped += c.Dropped
 		sum.Refused += c.Refused
 		sum.Failed += c.Failed
 		sum.Offers += c.Offers
@@ -131,7 +132,7 @@ func (d *daemon) sampleDHCP(count counting) {
 	}
 	count("dhcp_received_total", "DHCP datagrams received.", "", "", sum.Received)
 	const answers = "DHCP requests by what became of them."
-	for result, n := range map[string]uint64{"malformed": sum.Malformed, "ignored": sum.Ignored, "refused": sum.Refused, "failed": sum.Failed,
+	for result, n := range map[string]uint64{"malformed": sum.Malformed, "ignored": sum.Ignored, "dropped": sum.Dropped, "refused": sum.Refused, "failed": sum.Failed,
 		"offer": sum.Offers, "ack": sum.Acks, "nak": sum.Naks} {
 		count("dhcp_requests_total", answers, "result", result, n)
 	}

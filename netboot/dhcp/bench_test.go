@@ -40,6 +40,36 @@ func BenchmarkExchange(b *testing.B) {
 	}
 }
 
+// BenchmarkCrowd is 64 exchanges at a time through one relay, for a planner that
+// never waits and says so, and for one that does not say so.
+func BenchmarkCrowd(b *testing.B) {
+	plan := planFunc(func(context.Context, netboot.Machine) (*netboot.Plan, error) {
+		p := testPlan
+		p.File = "xcat/xnba.efi"
+		return &p, nil
+	})
+	for name, p := range map[string]netboot.Planner{"prompt": prompt{plan}, "any": plan} {
+		b.Run(name, func(b *testing.B) {
+			r := newRelay(b, start(b, &Server{Planner: p}))
+			disc := made(b, biosROM, viaRelay)
+			buf := make([]byte, 2048)
+			b.ReportAllocs()
+			for b.Loop() {
+				for range 64 {
+					if _, err := r.Write(disc); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for range 64 {
+					if _, err := r.Read(buf); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkReply is the work on one request, less the socket's.
 func BenchmarkReply(b *testing.B) {
 	raw := made(b, biosROM)

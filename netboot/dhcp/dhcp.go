@@ -25,11 +25,18 @@ import (
 	"margay/netboot"
 )
 
+// A Prompter is a Planner that knows which requests it can answer at once,
+// without waiting for anything. They are served in the order in which they come,
+// and never behind those that wait.
+type Prompter interface {
+	Prompt(m netboot.Machine) bool
+}
+
 // planTime bounds one request: a client has asked again by then.
 const planTime = 4 * time.Second
 
-// defaultWorkers is how many requests are in hand at once unless told: enough
-// for planners that wait for a disk, few enough to stay small in a storm.
+// defaultWorkers is how many requests wait at once unless told: enough for
+// planners that wait for a disk, few enough to stay small in a storm.
 const defaultWorkers = 512
 
 // A Server answers machines. The zero value with a Planner is ready; fields
@@ -38,7 +45,7 @@ type Server struct {
 	Planner  netboot.Planner
 	Observer netboot.Observer // nil: nobody is told
 	Log      *slog.Logger     // nil: nothing is logged
-	Workers  int              // requests in hand at once on a socket; 0: 512
+	Workers  int              // requests that wait at once on a socket; 0: 512
 	Holder   Holder           // answers relays' lease queries; nil: silence
 
 	// Foreign is told of other servers from which machines take their addresses
@@ -71,47 +78,94 @@ func (s *Server) Serve(ctx context.Context, c *Conn) error {
 	return errors.Join(all...)
 }
 
-// listen hands each request to a goroutine of its own, so that one for which
-// the planner waits holds nobody up. Their number is bounded: beyond it the
-// socket's buffer is the queue, and what overflows is asked again. They stay
-// for the next request, since a new one's stack has to grow first.
+// listen reads requests and sees that each is served.
 func (s *Server) listen(ctx context.Context, k *sock) error {
 	defer context.AfterFunc(ctx, func() { k.udp.Close() })()
-	work := make(chan *exchange)
-	var hands sync.WaitGroup
-	defer hands.Wait()
-	defer close(work)
-	for idle := s.workers(); ; {
+	b := newBacklog(s.workers(), func(x *exchange) { s.wait(ctx, k, x) })
+	defer b.close()
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() { s.read(ctx, k, b) })
+	}
+	readers.Wait()
+	return nil
+}
+
+// read serves what can be answered at once where it was read, in the order in
+// which it came. For what has to wait, for a disk or for the network, there are
+// others to do so: a machine of the table's never stands behind such a one.
+func (s *Server) read(ctx context.Context, k *sock, b *backlog) {
+	now := renewed{parent: ctx}
+	defer now.end()
+	for {
 		x := s.exchange()
 		err := x.read(k)
 		if errors.Is(err, net.ErrClosed) {
-			return nil
+			return
 		}
 		if err != nil {
 			s.log().Warn("dhcp: cannot receive", "interface", k.ifname, "err", err)
 			if !pause(ctx, time.Second) {
-				return nil
+				return
 			}
 			continue
 		}
-		select {
-		case work <- x:
+		if !s.take(k, x) {
+			s.pool.Put(x)
 			continue
-		default:
 		}
-		if idle > 0 {
-			idle--
-			hands.Go(func() { s.work(ctx, k, work) })
+		if p, ok := s.Planner.(Prompter); ok && p.Prompt(x.m) {
+			s.serve(now.context(), k, x)
+			s.pool.Put(x)
+			continue
 		}
-		work <- x
+		if !b.put(x) {
+			s.count.dropped.Add(1)
+			s.pool.Put(x)
+		}
 	}
 }
 
-// work serves requests until there are no more.
-func (s *Server) work(ctx context.Context, k *sock, work <-chan *exchange) {
-	for x := range work {
-		s.serve(ctx, k, x)
-		s.pool.Put(x)
+// wait serves a request that may take its time, unless it has waited so long
+// that its machine has asked again.
+func (s *Server) wait(ctx context.Context, k *sock, x *exchange) {
+	defer s.pool.Put(x)
+	if time.Since(x.at) > stale {
+		s.count.dropped.Add(1)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, planTime)
+	defer cancel()
+	s.serve(ctx, k, x)
+}
+
+// stale is how long machines wait for an answer before they ask again, and are
+// no longer interested in one to what they asked before (RFC 2131, 4.1: 4
+// seconds, give or take one).
+const stale = 3 * time.Second
+
+// renewed is a context for requests that are served one after the other: one for
+// each would cost more than some of them do.
+type renewed struct {
+	parent context.Context
+	ctx    context.Context
+	cancel context.CancelFunc
+	made   time.Time
+}
+
+// context has planTime left, or a second less.
+func (r *renewed) context() context.Context {
+	if now := time.Now(); r.ctx == nil || now.Sub(r.made) > time.Second {
+		r.end()
+		r.ctx, r.cancel = context.WithDeadline(r.parent, now.Add(planTime))
+		r.made = now
+	}
+	return r.ctx
+}
+
+func (r *renewed) end() {
+	if r.cancel != nil {
+		r.cancel()
 	}
 }
 
@@ -135,35 +189,39 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// serve answers one request, or stays silent.
-func (s *Server) serve(ctx context.Context, k *sock, x *exchange) {
+// take reads a request; false: there is nothing more to do for it.
+func (s *Server) take(k *sock, x *exchange) bool {
 	s.count.received.Add(1)
 	if err := x.parse(k); err != nil {
 		s.count.malformed.Add(1)
 		s.log().Debug("dhcp: dropped", "from", x.src, "err", err)
-		return
+		return false
 	}
 	if x.req.kind == msgLeaseQuery {
 		s.leaseQuery(k, x)
-		return
+		return false
 	}
-	m := x.machine(k)
-	if s.unwanted(k, x, &m) {
+	x.m = x.machine(k)
+	if s.unwanted(k, x, &x.m) {
 		s.count.ignored.Add(1)
-		return
+		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, planTime)
-	defer cancel()
-	plan, err := s.Planner.Plan(ctx, m)
-	s.notice(k, &m, plan)
+	return true
+}
+
+// serve answers one request, or stays silent.
+func (s *Server) serve(ctx context.Context, k *sock, x *exchange) {
+	m := &x.m
+	plan, err := s.Planner.Plan(ctx, *m)
+	s.notice(k, m, plan)
 	if err == nil && plan == nil {
 		err = netboot.ErrIgnore
 	}
 	if err != nil {
-		s.refuse(&m, err)
+		s.refuse(m, err)
 		return
 	}
-	s.answer(k, x, &m, plan)
+	s.answer(k, x, m, plan)
 }
 
 // unwanted says whether a request is for somebody else altogether: a socket
@@ -279,6 +337,7 @@ type Counts struct {
 	Received  uint64 // datagrams
 	Malformed uint64 // of them, not DHCP requests
 	Ignored   uint64 // not for us: silence
+	Dropped   uint64 // too many waited, or it had waited for too long
 	Refused   uint64 // the planner's *Refusal
 	Failed    uint64 // by our own fault
 	Offers    uint64
@@ -293,6 +352,7 @@ func (s *Server) Counts() Counts {
 		Received:  c.received.Load(),
 		Malformed: c.malformed.Load(),
 		Ignored:   c.ignored.Load(),
+		Dropped:   c.dropped.Load(),
 		Refused:   c.refused.Load(),
 		Failed:    c.failed.Load(),
 		Offers:    c.offers.Load(),
@@ -302,7 +362,7 @@ func (s *Server) Counts() Counts {
 }
 
 type counters struct {
-	received, malformed, ignored, refused, failed, offers, acks, naks atomic.Uint64
+	received, malformed, ignored, dropped, refused, failed, offers, acks, naks atomic.Uint64
 }
 
 func (c *counters) sent(kind byte) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,8 @@ type exchange struct {
 	local   netip.Addr
 	ifindex int
 	req     request
+	m       netboot.Machine // who asks, as req and the way tell
+	at      time.Time       // when it began to wait
 }
 
 func (s *Server) exchange() *exchange {

@@ -228,3 +228,52 @@ func TestWorkersBounded(t *testing.T) {
 		<-entered
 	}
 }
+
+// prompt plans at once for those who have no host name, and says so.
+type prompt struct{ planFunc }
+
+func (prompt) Prompt(m netboot.Machine) bool { return m.Hostname == "" }
+
+// TestFullBacklog: with all hands waiting and the line full, machines that can be
+// answered at once are, and the others' requests are dropped and counted; what
+// has waited for too long is not answered any more.
+func TestFullBacklog(t *testing.T) {
+	const more = 300
+	release := make(chan struct{})
+	s := &Server{Workers: 2, Planner: prompt{func(_ context.Context, m netboot.Machine) (*netboot.Plan, error) {
+		if m.Hostname != "" {
+			<-release
+			return nil, netboot.ErrIgnore
+		}
+		p := testPlan
+		return &p, nil
+	}}}
+	r := newRelay(t, start(t, s))
+	slow := discover(t, viaRelay, dhcpv4.WithOption(dhcpv4.OptHostName("slow"))).ToBytes()
+	for i := range 2 + backlogSize + more {
+		r.Write(slow)
+		if i%100 == 99 {
+			r.ask(discover(t, viaRelay)) // no faster than it takes them
+		}
+	}
+	fast := discover(t, viaRelay)
+	fast.TransactionID = dhcpv4.TransactionID{9}
+	if got := r.ask(fast); got.TransactionID != fast.TransactionID {
+		t.Errorf("answered %s", got.Summary())
+	}
+	if n := s.Counts().Dropped; n < more || n > more+2 {
+		t.Errorf("%d dropped, want about %d", n, more)
+	}
+	close(release)
+}
+
+func TestStale(t *testing.T) {
+	s := &Server{Planner: planFunc(func(context.Context, netboot.Machine) (*netboot.Plan, error) {
+		t.Error("asked")
+		return nil, netboot.ErrIgnore
+	})}
+	s.wait(t.Context(), &sock{mode: Authoritative}, &exchange{at: time.Now().Add(-stale - time.Second)})
+	if n := s.Counts().Dropped; n != 1 {
+		t.Errorf("%d dropped, want 1", n)
+	}
+}

@@ -176,9 +176,9 @@ func TestBenchDNS(t *testing.T) {
 		}
 	}
 	compareRates(t, b, dnsPeers(table), []asker{
-		{"forward", prepare, ready, loadDNS(filepath.Join(dir, "names"))},
-		{"reverse", prepare, ready, loadDNS(filepath.Join(dir, "addrs"))},
-		{"mixed", prepare, ready, loadDNS(filepath.Join(dir, "mixed"))},
+		{title: "forward", prepare: prepare, ready: ready, load: loadDNS(filepath.Join(dir, "names"))},
+		{title: "reverse", prepare: prepare, ready: ready, load: loadDNS(filepath.Join(dir, "addrs"))},
+		{title: "mixed", prepare: prepare, ready: ready, load: loadDNS(filepath.Join(dir, "mixed"))},
 	})
 }
 

@@ -33,6 +33,11 @@ type asker struct {
 	prepare func(t *testing.T, p *peer, dir string)
 	ready   func(t *testing.T, b *lab, p *peer)
 	load    func(t *testing.T, b *lab, pid int) marks
+
+	// half has the load ask half as often as the server answered in the column
+	// of that title, in the same run; paced is load at so many a second.
+	half  string
+	paced func(rate int) func(t *testing.T, b *lab, pid int) marks
 }
 
 // compareRates runs rounds of each column against each peer, in turns, and
@@ -48,6 +53,12 @@ func compareRates(t *testing.T, b *lab, peers []peer, columns []asker) {
 			}
 			for i := range peers {
 				p := &peers[i]
+				if top := all[p.name+"/"+c.half]; c.half != "" {
+					if len(top) == 0 {
+						continue // it was not measured
+					}
+					c.load = c.paced(max(1, int(middle(top, marks.rate)/2)))
+				}
 				if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
 					continue
 				}
