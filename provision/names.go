@@ -2,6 +2,7 @@ package provision
 
 import (
 	"iter"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -19,12 +20,25 @@ type Names struct {
 	master netip.Addr // our own address
 
 	once  sync.Once
-	other map[string]other // by name: aliases, further interfaces, dynamic clients, updates; made when first wanted
+	other map[string]other        // by name: aliases, further interfaces, dynamic clients, updates; made when first wanted
+	back  map[netip.Addr][]string // likewise, the names in other that have an address, in order
 }
 
 type other struct {
 	addr  netip.Addr // of a further interface
 	alias string     // the name it stands for
+}
+
+// NamesChanged is the revision at which anything changed last that names are
+// made of: as long as it stays, so do they.
+func NamesChanged(snap *nodedb.Snapshot) int64 {
+	return snap.Changed(func(k nodedb.Kind) bool {
+		switch k {
+		case nodedb.KindNode, nodedb.KindGroup, nodedb.KindNetwork, nodedb.KindSite, kindWithdrawn, kindName, kindLease:
+			return true
+		}
+		return false
+	})
 }
 
 // NewNames returns the names in a snapshot.
@@ -106,6 +120,12 @@ func (n *Names) others() {
 		}
 	}
 	n.given()
+	n.back = map[netip.Addr][]string{}
+	for _, name := range slices.Sorted(maps.Keys(n.other)) {
+		if a := n.other[name].addr; a.IsValid() {
+			n.back[a] = append(n.back[a], name)
+		}
+	}
 }
 
 func (n *Names) addAliases(node *nodedb.Node) {
@@ -148,13 +168,7 @@ func (n *Names) Reverse(addr netip.Addr) []string {
 		return out
 	}
 	n.once.Do(n.others)
-	for name, o := range n.other {
-		if o.addr == addr {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
+	return n.back[addr]
 }
 
 // A Name is one name with what it has.

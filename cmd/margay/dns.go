@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"margay/netboot/dns"
 	"margay/nodedb"
@@ -52,22 +53,45 @@ func (u updater) Update(ctx context.Context, _, _ string, changes []dns.Change) 
 	return err
 }
 
-// zones makes dns.Names and dns.Policy of snapshots, each once.
+// rulesAge is how old our own addresses and the host's resolvers may be of
+// which the rules are made.
+const rulesAge = 5 * time.Second
+
+// zones makes dns.Names and dns.Policy of snapshots. Boots change the table all
+// the time; names are made anew only when what they are made of has changed.
 type zones struct {
 	db  *nodedb.DB
 	own uint16 // our port, so that we never forward to ourselves
 
-	mu    sync.Mutex // guards the fields below
-	last  *names
-	rules *dns.Policy
+	mu      sync.Mutex // guards the fields below
+	seen    *nodedb.Snapshot
+	last    *names
+	changed int64 // provision.NamesChanged, of last
+	rules   *dns.Policy
+	ruled   int64     // when the rules' part of the table changed
+	made    time.Time // when the rules were made
 }
 
-func (z *zones) refresh() (*names, *dns.Policy) {
-	snap := z.db.Snapshot()
+func (z *zones) current() dns.Names {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.last == nil || z.last.Snapshot() != snap {
-		z.last = &names{Names: provision.NewNames(snap)}
+	snap := z.db.Snapshot() // under the lock, or an older one might take its place
+	if z.seen != snap {
+		z.seen = snap
+		if changed := provision.NamesChanged(snap); z.last == nil || changed != z.changed {
+			z.last, z.changed = &names{Names: provision.NewNames(snap), serial: uint32(changed)}, changed
+		}
+	}
+	return z.last
+}
+
+func (z *zones) policy() *dns.Policy {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	snap := z.db.Snapshot()
+	changed := snap.Changed(func(k nodedb.Kind) bool { return k == nodedb.KindSite || k == nodedb.KindPasswd })
+	if z.rules == nil || z.ruled != changed || time.Since(z.made) > rulesAge {
+		z.ruled, z.made = changed, time.Now()
 		z.rules = &dns.Policy{
 			Upstreams:   upstreams(snap, z.own),
 			Secondaries: addrPorts(snap.Site("dnssecondaries"), 0),
@@ -75,26 +99,18 @@ func (z *zones) refresh() (*names, *dns.Policy) {
 			Keys:        keys(snap),
 		}
 	}
-	return z.last, z.rules
-}
-
-func (z *zones) current() dns.Names {
-	n, _ := z.refresh()
-	return n
-}
-
-func (z *zones) policy() *dns.Policy {
-	_, p := z.refresh()
-	return p
+	return z.rules
 }
 
 // names are a snapshot's names in netboot/dns's words.
-type names struct{ *provision.Names }
+type names struct {
+	*provision.Names
+	serial uint32
+}
 
 // Zones are those of the site's and the networks' domains, and the reverse
-// zones of the networks. The serial moves with the table.
+// zones of the networks. The serial moves with what names are made of.
 func (n *names) Zones() []dns.Zone {
-	serial := uint32(n.Snapshot().Rev())
 	var ns []string
 	if s := n.Server(); s != "" {
 		ns = []string{s}
@@ -102,7 +118,7 @@ func (n *names) Zones() []dns.Zone {
 	var out []dns.Zone
 	add := func(name string) {
 		if !slices.ContainsFunc(out, func(z dns.Zone) bool { return z.Name == name }) {
-			out = append(out, dns.Zone{Name: name, Serial: serial, NS: ns})
+			out = append(out, dns.Zone{Name: name, Serial: n.serial, NS: ns})
 		}
 	}
 	for _, domain := range n.Domains() {
