@@ -85,6 +85,11 @@ func (n *Names) Networks() []netip.Prefix {
 	return out
 }
 
+// Of is the whole name of a node that has an address.
+func (n *Names) Of(node *nodedb.Node) string {
+	return strings.ToLower(node.Name) + "." + domainOf(n.snap, node.Addr)
+}
+
 // Lookup is what a name has: an address, or the name that it stands for.
 func (n *Names) Lookup(name string) (addr netip.Addr, alias string, ok bool) {
 	if name == n.server && n.master.IsValid() {
@@ -159,7 +164,7 @@ func (n *Names) addFurther(further []furtherName) {
 func (n *Names) Reverse(addr netip.Addr) []string {
 	var out []string
 	if node := n.snap.NodeByAddr(addr); node != nil && n.named(node) {
-		out = append(out, strings.ToLower(node.Name)+"."+domainOf(n.snap, addr))
+		out = append(out, n.Of(node))
 	}
 	if addr == n.master && n.server != "" {
 		out = append(out, n.server)
@@ -185,7 +190,7 @@ func (n *Names) All() iter.Seq[Name] {
 			return
 		}
 		for _, node := range n.snap.Nodes() {
-			if n.named(node) && !yield(Name{strings.ToLower(node.Name) + "." + domainOf(n.snap, node.Addr), node.Addr, ""}) {
+			if n.named(node) && !yield(Name{n.Of(node), node.Addr, ""}) {
 				return
 			}
 		}

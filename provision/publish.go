@@ -123,16 +123,20 @@ func DHCPGiven(snap *nodedb.Snapshot, n *nodedb.Node) (macs []nodedb.MAC, addrs 
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
-// DNSProblem is why a node's name is not answered for; nil if it is.
+// DNSProblem is why a node's name is not answered for; nil if it is. The words
+// are makedns's: what it leaves out is a Warning.
 func DNSProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
-	if !n.Addr.IsValid() {
-		return fmt.Errorf("Ignoring host %s, it has no ip.", n.Name)
-	}
-	if snap.NetworkOf(n.Addr) == nil {
-		return fmt.Errorf("Ignoring host %s, it does not belong to any nets defined in networks table or the net it belongs to is configured to use an external nameserver.", n.Name)
-	}
 	if !dnsLabel.MatchString(strings.ToLower(n.Name)) {
 		return fmt.Errorf("Ignoring host %s, its name has characters that DNS has not.", n.Name)
+	}
+	if !n.Addr.IsValid() {
+		if err := n.Check(); err != nil {
+			return err
+		}
+		return warning("Ignoring host %s, it has no ip.", n.Name)
+	}
+	if snap.NetworkOf(n.Addr) == nil {
+		return warning("Ignoring host %s, it does not belong to any nets defined in networks table or the net it belongs to is configured to use an external nameserver.", n.Name)
 	}
 	return nil
 }
