@@ -90,6 +90,51 @@ func TestDig(t *testing.T) {
 	}
 }
 
+// What listens on all addresses answers at those that come later, and what
+// listens on one answers when it is there again; by UDP and TCP, after the
+// interface was down as well.
+func TestAddressesChange(t *testing.T) {
+	netboottest.Binary(t, "dig")
+	lan := netboottest.NewLAN(t)
+	server := lan.NewHost(t, "10.1.0.1/16", "10.1.0.2/16", "fd00::1/64")
+	client := lan.NewHost(t, "10.1.0.11/16", "fd00::11/64")
+	s := &Server{Names: always(cluster(1))}
+	listenIn(t, server, s, ":53")
+	listenIn(t, server, s, "10.1.0.2:5353")
+	ip := func(words string) {
+		t.Helper()
+		if err := server.Run(exec.Command("ip", strings.Fields(words)...)); err != nil {
+			t.Fatalf("ip %s: %v", words, err)
+		}
+	}
+	answers := func(when string, at ...string) {
+		t.Helper()
+		for _, a := range at {
+			for _, how := range []string{"+notcp", "+tcp"} {
+				if got := dig(t, client, append(strings.Fields(a), how, "+short", "esx1.cluster.test")...); got != "10.1.0.11" {
+					t.Errorf("%s, dig %s %s: %q", when, a, how, got)
+				}
+			}
+		}
+	}
+	answers("at first", "@10.1.0.1", "@10.1.0.2", "@10.1.0.2 -p 5353", "@fd00::1")
+	ip("address add 10.1.0.3/16 dev eth0")
+	ip("-6 address add fd00::3/64 dev eth0 nodad")
+	answers("with further addresses", "@10.1.0.1", "@10.1.0.3", "@fd00::3")
+	ip("address flush dev eth0")
+	ip("address add 10.1.0.4/16 dev eth0")
+	ip("-6 address add fd00::4/64 dev eth0 nodad")
+	answers("with other addresses", "@10.1.0.4", "@fd00::4")
+	ip("link set eth0 down")
+	ip("link set eth0 up")
+	if err := server.Up("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	ip("address add 10.1.0.2/16 dev eth0")
+	ip("-6 address replace fd00::4/64 dev eth0 nodad")
+	answers("after the interface was down", "@10.1.0.4", "@10.1.0.2", "@10.1.0.2 -p 5353", "@fd00::4")
+}
+
 func TestTransfer(t *testing.T) {
 	names := cluster(9)
 	for i := range 3000 { // several messages

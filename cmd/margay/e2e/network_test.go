@@ -32,6 +32,7 @@ func TestNetworkClients(t *testing.T) {
 	t.Run("nsupdate", func(t *testing.T) { nsupdate(t, host) })
 	t.Run("dnsperf", func(t *testing.T) { dnsperf(t, host) })
 	t.Run("chdef", func(t *testing.T) { renamed(t, l, host) })
+	t.Run("secondary", func(t *testing.T) { secondary(t, l, host) })
 }
 
 // dhcpcd takes an address of the dynamic range. Its helpers outlive it and would
@@ -204,20 +205,73 @@ func dnsperf(t *testing.T, h *netboottest.Host) {
 	}
 }
 
-// renamed: what chdef says DNS answers at once.
+// renamed: when chdef returns, DNS answers what it said: the name, the address,
+// the alias; and nothing of what was before.
 func renamed(t *testing.T, l *lab, h *netboottest.Host) {
-	for i := range 5 {
-		want := fmt.Sprintf("10.77.0.%d", 40+i)
-		l.run(t, "chdef", "esx9", "ip="+want)
-		began := time.Now()
-		out, err := run(t, h, "dig", "@"+serverAddr, "+short", "esx9.cluster.test")
-		if got := strings.TrimSpace(string(out)); err != nil || got != want {
-			t.Errorf("after chdef ip=%s: %q, %v", want, got, err)
+	digs := func(want string, args ...string) {
+		t.Helper()
+		out, err := run(t, h, "dig", append([]string{"@" + serverAddr, "+short"}, args...)...)
+		if got := strings.Join(strings.Fields(string(out)), " "); err != nil || got != want {
+			t.Errorf("dig %s: %q, %v, want %q", strings.Join(args, " "), got, err, want)
 		}
-		out, err = run(t, h, "dig", "@"+serverAddr, "+short", "-x", want)
-		if got := strings.TrimSpace(string(out)); err != nil || got != "esx9.cluster.test." {
-			t.Errorf("after chdef, the name of %s: %q, %v", want, got, err)
-		}
-		t.Logf("two answers of dig took %v", time.Since(began))
 	}
+	last := "10.77.0.19"
+	for i := range 5 {
+		addr, alias := fmt.Sprintf("10.77.0.%d", 40+i), fmt.Sprintf("alias%d", i)
+		l.run(t, "chdef", "esx9", "ip="+addr, "hostnames="+alias)
+		began := time.Now()
+		digs(addr, "esx9.cluster.test")
+		digs("esx9.cluster.test.", "-x", addr)
+		digs("esx9.cluster.test. "+addr, alias+".cluster.test")
+		digs("", "-x", last)
+		digs("", fmt.Sprintf("alias%d.cluster.test", i-1))
+		t.Logf("five answers of dig took %v", time.Since(began))
+		last = addr
+	}
+}
+
+// secondary has NSD take our zones, and again when it is told of a change.
+func secondary(t *testing.T, l *lab, client *netboottest.Host) {
+	nsd := netboottest.Binary(t, "nsd")
+	const own = "10.77.0.7"
+	h, dir := l.lan.NewHost(t, own+"/24"), t.TempDir()
+	l.run(t, "chtab", "key=dnssecondaries", "site.value="+own)
+	conf := fmt.Sprintf("server:\n  ip-address: %[1]s\n  username: root\n  zonesdir: %[2]s\n  pidfile: %[2]s/pid\n  database: \"\"\n  zonelistfile: %[2]s/list\n  xfrdfile: %[2]s/xfrd\n  xfrdir: %[2]s\nremote-control:\n  control-enable: no\n", own, dir)
+	for _, zone := range []string{"cluster.test", "0.77.10.in-addr.arpa"} {
+		conf += fmt.Sprintf("zone:\n  name: %[1]s\n  zonefile: %[1]s\n  allow-notify: %[2]s NOKEY\n  request-xfr: AXFR %[2]s NOKEY\n", zone, serverAddr)
+	}
+	said, err := os.Create(filepath.Join(dir, "said"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	cmd := exec.Command(nsd, "-d", "-c", write(t, filepath.Join(dir, "nsd.conf"), []byte(conf)))
+	cmd.Stdout, cmd.Stderr = said, said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := h.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+	}()
+	answers := func(want string, args ...string) {
+		t.Helper()
+		var got string
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			out, _ := run(t, client, "dig", append([]string{"@" + own, "+short", "+tries=1", "+time=1"}, args...)...)
+			if got = strings.TrimSpace(string(out)); got == want {
+				return
+			}
+		}
+		log, _ := os.ReadFile(said.Name())
+		t.Errorf("the secondary says of %v: %q, want %q\n%s", args, got, want, log)
+	}
+	answers("10.77.0.44", "esx9.cluster.test")
+	answers("esx9.cluster.test.", "-x", "10.77.0.44")
+	l.run(t, "chdef", "esx9", "ip=10.77.0.45")
+	began := time.Now()
+	answers("10.77.0.45", "esx9.cluster.test")
+	answers("esx9.cluster.test.", "-x", "10.77.0.45")
+	t.Logf("the secondary followed after %v", time.Since(began))
 }
