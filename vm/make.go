@@ -36,8 +36,8 @@ func (m *Manager) Make(ctx context.Context, snap *nodedb.Snapshot, nodes []*node
 		mk := newMaker(m, snap, hv, req)
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		if hv.About().Kind == ESX { // the only host is looked at meanwhile
-			wg.Go(func() { _, _ = mk.site(ctx, guests[0]) })
+		if first := guests[0]; hv.About().Kind == ESX { // the only host is looked at meanwhile
+			wg.Go(func() { _, _ = mk.site(ctx, first) })
 		}
 		guests, found := look(ctx, hv, guests, Query{Brief: true, NoState: true}, emit)
 		guests = slices.DeleteFunc(guests, func(g *Guest) bool {
