@@ -212,7 +212,7 @@ func (row auditRow) client(host string) string {
 // audited reports whether a command has a row in auditlog: all have, but those
 // that the words of site.auditskipcmds are: commands, ALL, or clienttype:cli.
 func audited(snap *nodedb.Snapshot, args []string) bool {
-	for word := range strings.FieldsFuncSeq(snap.Site("auditskipcmds"), func(r rune) bool { return r == ',' || r == ' ' }) {
+	for _, word := range siteWords(snap.Site("auditskipcmds")) {
 		if word == "ALL" || word == args[0] || word == "clienttype:cli" {
 			return false
 		}

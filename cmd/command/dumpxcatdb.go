@@ -19,7 +19,8 @@ var dumpxCATdbCmd = &Command{
 	Usage: "-p directory [-a] [-V] [--reveal]",
 	Short: "write every table as CSV into a directory on the server",
 	Long: `Write every table as TABLE.csv, as tabdump prints it, into a directory on the
-server. restorexCATdb reads them back. The logs are left out without -a.
+server. restorexCATdb reads them back. Without -a the logs are left out, and the
+tables that site.skiptables names.
 Passwords in them are sealed with this server's key; with --reveal they are in
 the clear, for another server or for xCAT. Only their owner may read the files.`,
 	Group: GroupTable,
@@ -53,6 +54,11 @@ func dumpFlags(fs *pflag.FlagSet) {
 	fs.MarkHidden("backend")
 }
 
+// siteWords reads a list separated by commas or blanks.
+func siteWords(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 // logTables are tables that grow by themselves.
 var logTables = []string{"auditlog", "eventlog"}
 
@@ -79,8 +85,9 @@ func dumpxCATdb(ctx context.Context, s *Session, args []string) error {
 		return err
 	}
 	snap := s.DB.Snapshot()
+	left := append(siteWords(snap.Site("skiptables")), logTables...)
 	for _, t := range nodedb.Tables() {
-		if slices.Contains(logTables, t.Name) && !s.Bool("all") {
+		if slices.Contains(left, t.Name) && !s.Bool("all") {
 			continue
 		}
 		if err := dumpTable(filepath.Join(dir, t.Name+".csv"), t, s.dumpForm().rows(t, snap.Rows(t))); err != nil {

@@ -214,7 +214,8 @@ func TestBackup(t *testing.T) {
 // when there is room again, go through.
 func TestFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to mount a small file system")
+		asRoot(t)
+		return
 	}
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
@@ -250,6 +251,36 @@ func TestFullDisk(t *testing.T) {
 	s.Close()
 	if recs := loadAll(t, path); len(recs) != kept+2 {
 		t.Errorf("%d records after there was room again, want %d", len(recs), kept+2)
+	}
+}
+
+// asRoot runs a test again as root of a user namespace with mounts of its own,
+// so that it may mount. Where there are no such namespaces it is skipped.
+func asRoot(t *testing.T) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "5m")
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	if err := cmd.Start(); err != nil {
+		if os.Getenv("MARGAY_TEST_REAL") != "" {
+			t.Fatalf("neither root nor a user namespace, and MARGAY_TEST_REAL is set: %v", err)
+		}
+		t.Skipf("needs root or a user namespace, to mount a small file system: %v", err)
+	}
+	err := cmd.Wait()
+	t.Logf("in a user namespace:\n%s", out.String())
+	switch {
+	case err != nil:
+		t.Fail()
+	case strings.Contains(out.String(), "--- SKIP"):
+		t.Skip("skipped in a user namespace too")
+	case !strings.Contains(out.String(), "--- PASS: "+t.Name()):
+		t.Error("it did not run")
 	}
 }
 
