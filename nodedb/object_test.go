@@ -430,3 +430,41 @@ func TestWhere(t *testing.T) {
 		}
 	}
 }
+
+// A node's and a group's rows go along when they are renamed, of every table,
+// with all that is in them.
+func TestRenameEveryTable(t *testing.T) {
+	for _, typ := range []string{"node", "group"} {
+		db := nodedbtest.New(t)
+		define(t, db, "node", "m", "groups=all,old")
+		if typ == "node" {
+			define(t, db, "node", "old", "groups=all")
+		}
+		edit(t, db, func(e *nodedb.Editor) error {
+			for _, table := range nodedb.Tables() {
+				if !table.ByNode() || table.Name == "nodelist" {
+					continue
+				}
+				values := make([]string, len(table.Columns))
+				for i, c := range table.Columns {
+					values[i] = table.Name + "." + c.Name
+				}
+				values[table.Index(table.Keys[0])], values[table.Index("disable")] = "old", "no"
+				if err := e.PutRow(table, nil, values); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		edit(t, db, func(e *nodedb.Editor) error { return e.Rename(nodedb.TypeByName(typ), "old", "new") })
+		for _, table := range nodedb.Tables() {
+			if !table.ByNode() || table.Name == "nodelist" {
+				continue
+			}
+			rows := db.Snapshot().Rows(table)
+			if len(rows) != 1 || rows[0].Get(table, table.Keys[0]) != "new" || slices.Contains(rows[0].Values, "") {
+				t.Errorf("%s: table %s has %v", typ, table.Name, rows)
+			}
+		}
+	}
+}
