@@ -21,7 +21,7 @@ var lsdefCmd = &Command{
 	Group: GroupTable,
 	Flags: func(fs *pflag.FlagSet) {
 		defFlags(fs)
-		fs.BoolP("all", "a", false, "objects of every type but the logs, passwd and vmmaster")
+		fs.BoolP("all", "a", false, "objects of every type but the logs, passwd, switch and vmmaster")
 		fs.BoolP("compress", "c", false, "a line an attribute, with the object before it; needs -i")
 		fs.StringP("attributes", "i", "", "only these attributes, separated by commas")
 		fs.BoolP("long", "l", false, "with all attributes")
