@@ -326,6 +326,10 @@ func (c *change) memberSet(group string) *sorted[struct{}] {
 
 // index brings the indexes up to date for the nodes that have another slot.
 func (c *change) index() {
+	if c.next.byBMC {
+		c.indexEach(c.indexBMC)
+	}
+	c.makeBMCs()
 	if !c.fresh && len(c.touched) < indexApart {
 		c.indexEach(func(name string, old, now *slot) {
 			c.indexMAC(name, old, now)

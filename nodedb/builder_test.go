@@ -105,6 +105,9 @@ func TestSnapshotsGrowAsTheyAreLoaded(t *testing.T) {
 				}
 			}
 			s := b.apply(slices.Collect(maps.Values(batch)), int64(rev))
+			if rev > 0 && !s.byBMC {
+				t.Fatal("there is no index of BMCs though somebody asked")
+			}
 			text := describe(s)
 			if want := describe(newBuilder().load(slices.Collect(maps.Values(now)), int64(rev))); text != want {
 				t.Fatalf("after commit %d:\n%s\nwant\n%s", rev, text, want)
