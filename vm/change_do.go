@@ -103,6 +103,9 @@ func (ch *changer) plan(ctx context.Context, g *Guest, v VM) (*Change, map[strin
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := ch.offered(ctx, v, c); err != nil {
+		return nil, nil, err
+	}
 	if err := ch.vnc(ctx, v, c); err != nil {
 		return nil, nil, err
 	}

@@ -52,6 +52,11 @@ func (mk *maker) fromImage(ctx context.Context, g *Guest, st *site, size Size, r
 	if g.Node.OS == "" && g.Node.VMGuestOS == "" && img.GuestID != "" {
 		spec.GuestID = img.GuestID
 	}
+	more, err := st.offered(ctx, g, spec)
+	if err != nil {
+		return fail(err)
+	}
+	notes = append(notes, more...)
 	loaded, err := mk.m.LoadImage(ctx, mk.snap, g.Host, LoadRequest{Image: img, From: mk.req.From, Datastore: spec.Disks[0].Path.Datastore}, progress(emit, g.Name))
 	if err != nil {
 		return fail(err)

@@ -141,7 +141,7 @@ func (mk *maker) begin(ctx context.Context, g *Guest, emit Emit) (*making, error
 		return nil, err
 	}
 	if mk.req.DryRun {
-		emit(mk.describe(g, st, size, emit))
+		emit(mk.describe(ctx, g, st, size, emit))
 		return nil, nil
 	}
 	ready, err := st.prepare(ctx, g)
@@ -201,7 +201,11 @@ func (mk *maker) spec(ctx context.Context, w *making) (*Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.notes = notes
+	more, err := w.st.offered(ctx, w.g, spec)
+	if err != nil {
+		return nil, err
+	}
+	w.notes = append(notes, more...)
 	spec.Home = Path{Datastore: w.vmx.Datastore}
 	if err := noVNC(w.st.host.Version, spec.Extra); err != nil {
 		return nil, err
@@ -274,7 +278,7 @@ func (mk *maker) owners(ctx context.Context) (map[string]string, error) {
 	return mk.macs, nil
 }
 
-func (mk *maker) describe(g *Guest, st *site, size Size, emit Emit) Result {
+func (mk *maker) describe(ctx context.Context, g *Guest, st *site, size Size, emit Emit) Result {
 	lines, ready, err := st.plan(g)
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
@@ -286,6 +290,11 @@ func (mk *maker) describe(g *Guest, st *site, size Size, emit Emit) Result {
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
 	}
+	more, err := st.offered(ctx, g, spec)
+	if err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
+	notes = append(notes, more...)
 	if mk.req.Image != nil {
 		lines = append(lines, fmt.Sprintf("would copy image %s to %s", mk.req.Image.Name, spec.Disks[0].Path))
 	}

@@ -20,6 +20,9 @@ type site struct {
 	named     DatastoreMap
 	fixedNets bool            // only networks that are there
 	writable  map[string]bool // datastores that a test has written to
+
+	offering sync.Mutex
+	offers   map[string]*Offer // by guest id and hardware version; guarded by offering
 }
 
 // site looks at a guest's host once for all guests of the command.

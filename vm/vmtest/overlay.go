@@ -51,6 +51,10 @@ type (
 		*simulator.HostVirtualNicManager
 		w *World
 	}
+	browser struct {
+		*simulator.EnvironmentBrowser
+		w *World
+	}
 	snapshotObject struct {
 		*simulator.VirtualMachineSnapshot
 		w *World
@@ -144,6 +148,8 @@ func (w *World) wrapped(o mo.Reference) mo.Reference {
 		return &fileManager{o, w}
 	case *simulator.HostVirtualNicManager:
 		return &nicManager{o, w}
+	case *simulator.EnvironmentBrowser:
+		return &browser{o, w}
 	case *simulator.VirtualMachineSnapshot:
 		return &snapshotObject{o, w}
 	case *simulator.ResourcePool:

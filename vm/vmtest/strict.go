@@ -63,7 +63,17 @@ func (c *checker) numbers(s *types.VirtualMachineConfigSpec) types.BaseMethodFau
 }
 
 func (c *checker) devices(s *types.VirtualMachineConfigSpec) types.BaseMethodFault {
+	guest, version := s.GuestId, s.Version
+	if c.cfg != nil && guest == "" {
+		guest = c.cfg.GuestId
+	}
+	if c.cfg != nil && version == "" {
+		version = c.cfg.Version
+	}
 	for i, change := range s.DeviceChange {
+		if d := change.GetVirtualDeviceConfigSpec(); d.Operation == types.VirtualDeviceConfigSpecOperationAdd && !offered(d.Device, guest, versionNumber(version)) {
+			return &types.DeviceUnsupportedForVmPlatform{InvalidDeviceSpec: types.InvalidDeviceSpec{DeviceIndex: int32(i)}}
+		}
 		d := change.GetVirtualDeviceConfigSpec()
 		var f types.BaseMethodFault
 		switch d.Operation {
