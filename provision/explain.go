@@ -1,11 +1,14 @@
 package provision
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
 	"margay/netboot"
+	"margay/nodedb"
 )
 
 // said remembers which refusals were explained, so that a machine that asks on
@@ -45,21 +48,45 @@ func (s *said) first(what string, now time.Time) bool {
 	return !known || now.Sub(at) >= saidAgain
 }
 
-// explain puts a refusal in the log, once.
-func (s *Service) explain(node string, e netboot.Event) {
+// explain puts a refusal in the log, once, and so a fault of our own. Of files
+// that are not there the timelines tell.
+func (s *Service) explain(snap *nodedb.Snapshot, node string, e netboot.Event) {
+	level, what, why := slog.LevelWarn, "refused", ""
 	var no *netboot.Refusal
-	if !errors.As(e.Err, &no) || !s.said.first(node+" "+e.Proto+" "+no.Reason, s.Now()) {
+	switch {
+	case errors.As(e.Err, &no):
+		why = no.Reason
+	case e.Err == nil || errors.Is(e.Err, netboot.ErrNotFound):
+		return
+	default:
+		level, what, why = slog.LevelError, "file does not open", e.Err.Error()
+	}
+	if !s.said.first(node+" "+e.Proto+" "+why, s.Now()) {
 		return
 	}
-	args := []any{"service", e.Proto, "why", no.Reason}
+	args := []any{"service", e.Proto, "why", why}
 	if node != "" {
 		args = append(args, "node", node)
 	}
-	if len(e.Machine.MAC) > 0 {
-		args = append(args, "mac", e.Machine.MAC.String())
+	if mac := macOf(snap, node, e.Machine); mac != "" {
+		args = append(args, "mac", mac)
 	}
 	if e.Machine.Addr.IsValid() {
 		args = append(args, "addr", e.Machine.Addr)
 	}
-	s.Log.Warn("refused", args...)
+	if e.Name != "" {
+		args = append(args, "file", e.Name)
+	}
+	s.Log.Log(context.Background(), level, what, args...)
+}
+
+// macOf is the MAC of who asks; where the service knows none, the node's own.
+func macOf(snap *nodedb.Snapshot, node string, m netboot.Machine) string {
+	if len(m.MAC) > 0 {
+		return m.MAC.String()
+	}
+	if n, err := snap.Node(node); err == nil && len(n.MACs) > 0 {
+		return n.MACs[0].Addr.String()
+	}
+	return ""
 }

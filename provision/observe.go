@@ -24,7 +24,7 @@ func (s *Service) Observe(e netboot.Event) {
 		s.journal.alarm(node)
 	}
 	if e.Step == netboot.StepRefused && !sought(e) {
-		s.explain(node, e)
+		s.explain(snap, node, e)
 	}
 	n, err := snap.Node(node)
 	if err != nil {

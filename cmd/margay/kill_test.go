@@ -26,6 +26,7 @@ type server struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	said  string // until it was ready
+	log   lockedBuffer
 }
 
 func startServer(t testing.TB, dir string, flags ...string) *server {
@@ -40,8 +41,7 @@ func startServer(t testing.TB, dir string, flags ...string) *server {
 	s.cmd.Args = append(s.cmd.Args, flags...)
 	s.cmd.Env = append(os.Environ(), runAsMargay+"=1")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var log bytes.Buffer
-	s.cmd.Stderr = &log
+	s.cmd.Stderr = &s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func startServer(t testing.TB, dir string, flags ...string) *server {
 		n, err := out.Read(buf)
 		if err != nil {
 			s.cmd.Wait()
-			t.Fatalf("the daemon ended: %s%s", seen, log.String())
+			t.Fatalf("the daemon ended: %s%s", seen, s.log.String())
 		}
 		seen = append(seen, buf[:n]...)
 	}

@@ -91,6 +91,7 @@ func (d *daemon) samples() []api.Sample {
 		gauge("http_sending", "Large files that have their turn.", l.Sending)
 		gauge("http_waiting", "Large files that wait for their turn.", l.Waiting)
 		count("http_busy_total", "Machines that were told to ask again later.", "", "", l.Busy)
+		count("http_closed_total", "Connections that were closed because too many were open.", "", "", l.Closed)
 	}
 	if s := d.servers.dns; s != nil {
 		sampleDNS(s.Counts(), count)

@@ -35,7 +35,7 @@ func TestMetrics(t *testing.T) {
 		`margay_http_files_total{result="refused"} 1`,
 		`margay_http_files_total{result="failed"} 0`,
 		`margay_tftp_files_total{result="sent"} 0`,
-		"margay_http_busy_total 0", "margay_http_waiting 0", "margay_tftp_transfers 0", "margay_tftp_dropped_total 0",
+		"margay_http_busy_total 0", "margay_http_closed_total 0", "margay_http_waiting 0", "margay_tftp_transfers 0", "margay_tftp_dropped_total 0",
 		"margay_dhcp_received_total 0", `margay_dhcp_requests_total{result="ack"} 0`,
 		`margay_dns_queries_total{result="answered"} 0`,
 	} {

@@ -48,6 +48,7 @@ type settings struct {
 	templates  string
 	hooks      string
 	verbose    bool
+	logFormat  string
 	advertise  bool
 }
 
@@ -97,21 +98,37 @@ func (set *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&set.templates, "templates", "/etc/margay/templates", "directory of the operator's own templates")
 	f.StringVar(&set.hooks, "hooks", "/etc/margay/hooks", "directory of programs that run before, after or instead of what commands do")
 	f.BoolVar(&set.verbose, "verbose", false, "log each step")
+	f.StringVar(&set.logFormat, "log-format", "text", "text, or json: an object a line")
 }
 
 // serve runs the daemon until ctx is done or a service fails.
 func serve(ctx context.Context, set settings, out, logTo io.Writer) error {
-	level := slog.LevelWarn
-	if set.verbose {
-		level = slog.LevelInfo
+	log, err := set.logger(logTo)
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(logTo, &slog.HandlerOptions{Level: level}))
 	d := &daemon{settings: set, log: log}
 	defer d.close()
 	if err := d.open(ctx); err != nil {
 		return err
 	}
 	return d.run(ctx, out)
+}
+
+// logger writes a line for each thing to be told: what a human should look at,
+// what was refused, and with --verbose each step of a machine.
+func (set *settings) logger(to io.Writer) (*slog.Logger, error) {
+	opts := &slog.HandlerOptions{Level: slog.LevelWarn}
+	if set.verbose {
+		opts.Level = slog.LevelInfo
+	}
+	switch set.logFormat {
+	case "", "text":
+		return slog.New(slog.NewTextHandler(to, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(to, opts)), nil
+	}
+	return nil, fmt.Errorf("--log-format %s: not text or json", set.logFormat)
 }
 
 // A daemon is all that serve wires together.

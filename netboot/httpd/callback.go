@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -12,7 +13,7 @@ import (
 func (s *Server) callback(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
-		say(w, http.StatusMethodNotAllowed, "callbacks are posted")
+		s.bar(w, r, name, http.StatusMethodNotAllowed, r.Method+": callbacks are posted", "callbacks are posted")
 		return
 	}
 	m := machine(r)
@@ -24,8 +25,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request, name string) {
 	err := s.Receiver.Receive(r.Context(), m, name, in)
 	switch {
 	case in.tooLarge:
-		s.log().Warn("http: body too large", "addr", m.Addr, "file", shown(name), "most", most)
-		say(w, http.StatusRequestEntityTooLarge, "body too large")
+		s.bar(w, r, name, http.StatusRequestEntityTooLarge, fmt.Sprintf("what is posted has more than %d bytes", most), "body too large")
 	case err != nil:
 		s.refuse(w, m, name, err)
 	default:

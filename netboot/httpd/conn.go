@@ -28,7 +28,7 @@ type quickListener struct{ net.Listener }
 func (l quickListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	tcp, ok := c.(*net.TCPConn)
-	if err != nil || !ok {
+	if err != nil || !ok || raced {
 		return c, err
 	}
 	raw, err := tcp.SyscallConn()

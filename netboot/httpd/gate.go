@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -110,12 +111,14 @@ func (s *Server) turns() *gate {
 
 // retry tells a machine to come back.
 func (s *Server) retry(w http.ResponseWriter, m netboot.Machine, f *netboot.File, name string) {
-	s.log().Info("http: busy, told to come back", "node", f.Node, "addr", m.Addr, "file", shown(name))
+	s.log().Debug("http: busy, told to come back", "node", f.Node, "addr", m.Addr, "file", shown(name))
 	s.mu.Lock()
 	s.busy++
 	s.mu.Unlock()
 	w.Header().Set("Retry-After", retryAfter)
 	say(w, http.StatusServiceUnavailable, "busy; ask again in "+retryAfter+" s")
+	s.observe(netboot.Event{Step: netboot.StepRefused, Machine: m, Node: f.Node, Err: &netboot.Refusal{Node: f.Node, Reason: fmt.Sprintf(
+		"%d large files are on their way already; told to ask again in %s s, which iPXE does by itself", s.Sends, retryAfter)}})
 }
 
 // A Load is what a server is busy with.
@@ -124,13 +127,14 @@ type Load struct {
 	Sending int    // large files that hold a turn; 0 without a limit
 	Waiting int    // large files that wait for one
 	Busy    uint64 // machines that were told to come back, so far
+	Closed  uint64 // connections that were closed at a limit, so far
 }
 
 // Load returns what s is busy with.
 func (s *Server) Load() Load {
 	g := s.turns()
 	s.mu.Lock()
-	l := Load{Conns: len(s.conns), Busy: s.busy}
+	l := Load{Conns: len(s.conns), Busy: s.busy, Closed: s.closed}
 	s.mu.Unlock()
 	if g != nil {
 		g.mu.Lock()

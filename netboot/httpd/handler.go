@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +19,7 @@ import (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, err := cleanPath(r.URL)
 	if err != nil {
-		s.log().Debug("http: odd path", "addr", r.RemoteAddr)
-		say(w, http.StatusNotFound, "no such file")
+		s.bar(w, r, "", http.StatusNotFound, err.Error(), "no such file")
 		return
 	}
 	first, _, _ := strings.Cut(name, "/")
@@ -37,7 +37,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) file(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		say(w, http.StatusMethodNotAllowed, "files are only read")
+		s.bar(w, r, name, http.StatusMethodNotAllowed, r.Method+": files are only read", "files are only read")
 		return
 	}
 	m := machine(r)
@@ -75,30 +75,66 @@ func machine(r *http.Request) netboot.Machine {
 	return m
 }
 
-// refuse tells the machine why it gets nothing. Firmware shows the status,
-// and an operator with a browser or curl the sentence.
+// refuse tells the machine why it gets nothing: firmware shows the status, an
+// operator with a browser or curl the sentence, and iPXE what refusal makes of
+// it. The observer tells timeline and log.
 func (s *Server) refuse(w http.ResponseWriter, m netboot.Machine, name string, err error) {
 	var refusal *netboot.Refusal
 	e := netboot.Event{Step: netboot.StepRefused, Machine: m, Name: shown(name), Err: err}
-	log := s.log().With("addr", m.Addr, "file", shown(name))
 	switch {
 	case errors.Is(err, netboot.ErrIgnore):
 		say(w, http.StatusNotFound, "no such file")
 		return
 	case errors.Is(err, netboot.ErrNotFound):
-		log.Debug("http: no such file")
 		say(w, http.StatusNotFound, "no such file")
 	case errors.As(err, &refusal):
 		e.Node = refusal.Node
-		log.Info("http: refused", "node", refusal.Node, "err", refusal.Reason)
-		say(w, http.StatusForbidden, refusal.Reason)
+		if showsScripts(m, name) {
+			say(w, http.StatusOK, refusalScript(refusal))
+		} else {
+			say(w, http.StatusForbidden, refusal.Reason)
+		}
 	case errors.Is(err, context.Canceled):
 		return // the client is gone
 	default:
-		log.Error("http: file does not open", "err", err)
+		if s.Observer == nil {
+			s.log().Error("http: file does not open", "addr", m.Addr, "file", shown(name), "err", err)
+		}
 		say(w, http.StatusInternalServerError, "server error; see the server's log")
 	}
+	s.log().Debug("http: refused", "node", e.Node, "addr", m.Addr, "file", shown(name), "err", err)
 	s.observe(e)
+}
+
+// bar refuses what was asked wrongly, whoever asks.
+func (s *Server) bar(w http.ResponseWriter, r *http.Request, name string, status int, why, answer string) {
+	m := machine(r)
+	s.log().Debug("http: refused", "addr", m.Addr, "file", shown(name), "err", why)
+	say(w, status, answer)
+	s.observe(netboot.Event{Step: netboot.StepRefused, Machine: m, Name: shown(name), Err: &netboot.Refusal{Reason: why}})
+}
+
+// showsScripts says whether iPXE asks for what it would execute. It shows
+// nothing of an answer with an error's status but a number of its own, so that
+// what is wrong is sent as a script. A probe is told as others are.
+func showsScripts(m netboot.Machine, name string) bool {
+	name, _, _ = strings.Cut(name, "?")
+	return strings.HasPrefix(m.Agent, "iPXE/") && m.Probe == "" && !m.Head && path.Base(name) == "script"
+}
+
+// refusalScript has iPXE show a refusal, and then give up as it would have.
+func refusalScript(r *netboot.Refusal) string {
+	text := strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || strings.ContainsRune("${}&|;", c) {
+			return ' '
+		}
+		return c
+	}, r.Reason)
+	script := "#!ipxe\n#refused\necho\necho margay: " + text + "\n"
+	if r.Node != "" && !strings.Contains(text, "margay watch") {
+		script += "echo On the server: margay watch " + r.Node + "\n"
+	}
+	return script + "sleep 20\nexit 1"
 }
 
 // say answers with a sentence.

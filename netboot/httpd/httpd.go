@@ -62,6 +62,7 @@ type Server struct {
 	byAddr map[netip.Addr]int
 	gate   *gate
 	busy   uint64 // machines told to come back
+	closed uint64 // connections closed at a limit
 }
 
 // Serve answers what arrives at l until ctx is done; then it gives requests
@@ -114,7 +115,14 @@ func (s *Server) enter(c net.Conn) bool {
 		s.conns = make(map[net.Conn]netip.Addr)
 		s.byAddr = make(map[netip.Addr]int)
 	}
-	if len(s.conns) >= or(s.Conns, DefaultConns) || s.byAddr[addr] >= or(s.PerAddr, DefaultPerAddr) {
+	all, own := or(s.Conns, DefaultConns), or(s.PerAddr, DefaultPerAddr)
+	if len(s.conns) >= all || s.byAddr[addr] >= own {
+		s.closed++
+		why := fmt.Sprintf("%d connections are open from it already, and one more was closed", own)
+		if len(s.conns) >= all {
+			why = fmt.Sprintf("%d connections are open in all, and one more was closed", all)
+		}
+		go s.observe(netboot.Event{Step: netboot.StepRefused, Machine: netboot.Machine{Addr: addr}, Err: &netboot.Refusal{Reason: why}})
 		return false
 	}
 	s.conns[c] = addr

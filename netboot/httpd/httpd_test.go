@@ -252,6 +252,7 @@ func TestEventsAndLogHoldNoSecret(t *testing.T) {
 		{netboot.StepRefused, "nothing", false, 0},
 		{netboot.StepRefused, "boot/broken", false, 0},
 		{netboot.StepRefused, "callback/spent", false, 0},
+		{netboot.StepRefused, "callback/installed", false, 0},
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -385,7 +386,12 @@ func TestOldClients(t *testing.T) {
 
 func TestPerAddressLimit(t *testing.T) {
 	w := &world{files: map[string][]byte{"boot/x": []byte("hello")}}
-	s := &Server{Opener: w, PerAddr: 2}
+	told := make(chan netboot.Event, 10)
+	s := &Server{Opener: w, PerAddr: 2, Observer: observerFunc(func(e netboot.Event) {
+		if e.Step == netboot.StepRefused {
+			told <- e
+		}
+	})}
 	at := strings.TrimPrefix(serve(t, s), "http://")
 	ask := func(c net.Conn) string {
 		io.WriteString(c, "GET /boot/x HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -405,8 +411,11 @@ func TestPerAddressLimit(t *testing.T) {
 			t.Errorf("connection %d: %q", i, got)
 		}
 	}
-	if l := s.Load(); l.Conns != 2 {
+	if l := s.Load(); l.Conns != 2 || l.Closed != 1 {
 		t.Errorf("load %+v", l)
+	}
+	if e := <-told; e.Machine.Addr != netip.MustParseAddr("127.0.0.1") || !strings.Contains(e.Err.Error(), "2 connections are open from it") {
+		t.Errorf("told %+v", e)
 	}
 	_ = open
 }
@@ -467,7 +476,8 @@ func TestGate(t *testing.T) {
 }
 
 func TestBusy(t *testing.T) {
-	s := &Server{Sends: 1}
+	w := &world{}
+	s := &Server{Sends: 1, Observer: w}
 	s.turns().free = 0
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -480,9 +490,12 @@ func TestBusy(t *testing.T) {
 		leave()
 	}
 	rec := httptest.NewRecorder()
-	s.retry(rec, netboot.Machine{}, &netboot.File{}, "x")
+	s.retry(rec, netboot.Machine{}, &netboot.File{Node: "n1"}, "x")
 	if rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
 		t.Errorf("%+v", rec)
+	}
+	if len(w.events) != 1 || w.events[0].Node != "n1" || !strings.Contains(w.events[0].Err.Error(), "1 large files are on their way already; told to ask again in 5 s") {
+		t.Errorf("told %+v", w.events)
 	}
 }
 

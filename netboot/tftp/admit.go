@@ -17,7 +17,7 @@ const openTime = 30 * time.Second
 // request answers an RRQ or a WRQ.
 func (l *listener) request(p []byte, peer netip.AddrPort, from origin) {
 	if opcode(p) == opWRQ {
-		l.front.reply(errorPacket(codeAccess, "this server is read only"), from.local, peer)
+		l.bar(codeAccess, "this server is read only", peer, from)
 		return
 	}
 	r, err := parseRequest(p[2:])
@@ -25,15 +25,23 @@ func (l *listener) request(p []byte, peer netip.AddrPort, from origin) {
 	case errors.Is(err, errMalformed):
 		return // noise; an answer would only help a reflector
 	case errors.Is(err, errName):
-		l.front.reply(errorPacket(codeAccess, err.Error()), from.local, peer)
+		l.bar(codeAccess, err.Error(), peer, from)
 		return
 	case err != nil:
-		l.front.reply(errorPacket(codeIllegal, err.Error()), from.local, peer)
+		l.bar(codeIllegal, err.Error(), peer, from)
 		return
 	}
 	if t := l.admit(r, string(p), peer, from); t != nil {
 		l.opening.Go(func() { l.open(t, r, from) })
 	}
+}
+
+// bar refuses what was asked wrongly, whoever asks.
+func (l *listener) bar(code uint16, why string, peer netip.AddrPort, from origin) {
+	l.front.reply(errorPacket(code, why), from.local, peer)
+	m := l.s.machine(peer, from)
+	l.s.log().Debug("tftp: refused", "addr", m.Addr, "err", why)
+	l.s.observe(netboot.Event{Step: netboot.StepRefused, Machine: m, Err: &netboot.Refusal{Reason: why}})
 }
 
 // admit makes room for a transfer. It is nil if the request is a copy of one
@@ -48,15 +56,16 @@ func (l *listener) admit(r *request, asked string, peer netip.AddrPort, from ori
 	}
 
 	t := &transfer{l: l, asked: asked, peer: peer, machine: s.machine(peer, from), name: r.name}
-	if !s.enter(t) {
+	if why := s.enter(t); why != "" {
+		s.observe(netboot.Event{Step: netboot.StepRefused, Machine: t.machine, Err: &netboot.Refusal{Reason: why}})
 		return nil
 	}
 	t.sock.add(t)
 	return t
 }
 
-// enter counts t in and gives it a socket.
-func (s *Server) enter(t *transfer) bool {
+// enter counts t in and gives it a socket, or says why there is no room.
+func (s *Server) enter(t *transfer) (full string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byPeer == nil {
@@ -64,15 +73,19 @@ func (s *Server) enter(t *transfer) bool {
 		s.byAddr = make(map[netip.Addr]int)
 	}
 	addr := t.peer.Addr()
-	if len(s.byPeer) >= or(s.Transfers, DefaultTransfers) || s.byAddr[addr] >= or(s.PerAddr, DefaultPerAddr) {
+	switch all, own := or(s.Transfers, DefaultTransfers), or(s.PerAddr, DefaultPerAddr); {
+	case len(s.byPeer) >= all:
 		s.busy++
-		return false
+		return fmt.Sprintf("%d files are under way in all; not answered, it asks again", all)
+	case s.byAddr[addr] >= own:
+		s.busy++
+		return fmt.Sprintf("%d files are under way to it already; not answered, it asks again", own)
 	}
 	s.byPeer[t.peer] = t
 	s.byAddr[addr]++
 	s.turn++
 	t.sock = t.l.data[s.turn%len(t.l.data)]
-	return true
+	return ""
 }
 
 // leave undoes enter.
@@ -142,26 +155,25 @@ func (l *listener) open(t *transfer, r *request, from origin) {
 	t.start(f, negotiate(r.options, f.Size, lim))
 }
 
-// refuse tells the machine why it gets nothing.
+// refuse tells the machine why it gets nothing. The observer tells timeline and
+// log.
 func (l *listener) refuse(t *transfer, err error) {
 	var refusal *netboot.Refusal
 	e := netboot.Event{Step: netboot.StepRefused, Machine: t.machine, Name: t.name, Err: err}
-	p := errorPacket(codeOther, "server error")
-	log := l.s.log().With("addr", t.machine.Addr, "file", t.name)
+	p := errorPacket(codeOther, "server error; see the server's log")
 	switch {
 	case errors.Is(err, netboot.ErrIgnore) || l.ctx.Err() != nil:
 		t.finish(errStopped)
 		return
 	case errors.Is(err, netboot.ErrNotFound):
 		p = errorPacket(codeNotFound, "no such file")
-		log.Debug("tftp: no such file")
 	case errors.As(err, &refusal):
 		p = errorPacket(codeAccess, refusal.Reason)
 		e.Node = refusal.Node
-		log.Info("tftp: refused", "node", refusal.Node, "err", refusal.Reason)
-	default:
-		log.Error("tftp: file does not open", "err", err)
+	case l.s.Observer == nil:
+		l.s.log().Error("tftp: file does not open", "addr", t.machine.Addr, "file", t.name, "err", err)
 	}
+	l.s.log().Debug("tftp: refused", "node", e.Node, "addr", t.machine.Addr, "file", t.name, "err", err)
 	t.sock.reply(p, t.machine.Local, t.peer)
 	t.finish(errStopped)
 	l.s.observe(e)

@@ -340,7 +340,7 @@ func TestErrors(t *testing.T) {
 	tests := []struct{ send, want string }{
 		{"\x00\x01missing\x00octet\x00", "\x00\x01no such file\x00"},
 		{"\x00\x01refused\x00octet\x00", "\x00\x02node n1 is held; run nodeset n1 install\x00"},
-		{"\x00\x01broken\x00octet\x00", "\x00\x00server error\x00"},
+		{"\x00\x01broken\x00octet\x00", "\x00\x00server error; see the server's log\x00"},
 		{"\x00\x01../x\x00octet\x00", "\x00\x02file name leads out of what is served\x00"},
 		{"\x00\x01f\x00mail\x00", "\x00\x04mode not supported; use octet or netascii\x00"},
 		{"\x00\x02f\x00octet\x00", "\x00\x02this server is read only\x00"},
