@@ -85,7 +85,7 @@ func (t *table) apex(r *reply, q *query, z *Zone) {
 // reverse answers for an address. The name of part of an address is there, if
 // only for those below it (RFC 8020).
 func (t *table) reverse(r *reply, q *query, z *Zone, at int) {
-	a, whole, ok := reverseAddr(q.name)
+	a, whole, ok := reverseIn(z.Name, q.name)
 	var names []string
 	if whole {
 		names = t.names.Addr(a)

@@ -244,7 +244,8 @@ func TestEDNS(t *testing.T) {
 func TestReverseZones(t *testing.T) {
 	tests := []struct{ prefix, want string }{
 		{"10.1.2.0/24", "2.1.10.in-addr.arpa"},
-		{"10.1.2.128/25", "2.1.10.in-addr.arpa"},
+		{"10.1.2.128/25", "2.1.10.in-addr.arpa 128/25.2.1.10.in-addr.arpa"},
+		{"10.1.2.4/31", "2.1.10.in-addr.arpa 4/31.2.1.10.in-addr.arpa"},
 		{"10.1.2.3/32", "2.1.10.in-addr.arpa"},
 		{"10.1.2.0/23", "2.1.10.in-addr.arpa 3.1.10.in-addr.arpa"},
 		{"10.1.5.0/22", "4.1.10.in-addr.arpa 5.1.10.in-addr.arpa 6.1.10.in-addr.arpa 7.1.10.in-addr.arpa"},
@@ -268,6 +269,49 @@ func TestReverseZones(t *testing.T) {
 	}
 	if got := ReverseZones(netip.Prefix{}); got != nil {
 		t.Errorf("no network: %v", got)
+	}
+}
+
+// A network of less than 256 addresses has its names in a zone of its own too
+// (RFC 2317), whose records are what a transfer of it holds.
+func TestClassless(t *testing.T) {
+	names := &fixed{
+		hosts: map[string]Host{"a.cluster.test": host("10.1.2.130"), "b.cluster.test": host("10.1.2.5")},
+		addrs: map[netip.Addr][]string{netip.MustParseAddr("10.1.2.130"): {"a.cluster.test"}, netip.MustParseAddr("10.1.2.5"): {"b.cluster.test"}},
+	}
+	for _, zone := range ReverseZones(netip.MustParsePrefix("10.1.2.128/25")) {
+		names.zones = append(names.zones, Zone{Name: zone, Serial: 1, NS: []string{"mn.cluster.test"}})
+	}
+	policy := &Policy{Secondaries: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}
+	at := serve(t, &Server{Names: always(names), Policy: func() *Policy { return policy }})
+	const zone = "128/25.2.1.10.in-addr.arpa."
+	for name, want := range map[string]string{
+		"130." + zone:                   "NOERROR aa | 130." + zone + " 86400 IN PTR a.cluster.test.; | |",
+		"130.2.1.10.in-addr.arpa.":      "NOERROR aa | 130.2.1.10.in-addr.arpa. 86400 IN PTR a.cluster.test.; | |",
+		"131." + zone:                   "NXDOMAIN",
+		"5." + zone:                     "NXDOMAIN", // not of this half
+		"x.130." + zone:                 "NXDOMAIN",
+		"130.0/25.2.1.10.in-addr.arpa.": "NXDOMAIN",
+		zone:                            "NOERROR aa | | " + zone + " 60 IN SOA",
+	} {
+		for range 2 {
+			if got := text(exchange(t, "udp", at, ask(name, "PTR"))); !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+	}
+	in, err := new(miekg.Transfer).In(ask(zone, "AXFR"), at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for env := range in {
+		for _, rr := range env.RR {
+			got = append(got, rr.Header().Name+" "+miekg.TypeToString[rr.Header().Rrtype])
+		}
+	}
+	if want := []string{zone + " SOA", zone + " NS", "130." + zone + " PTR", zone + " SOA"}; !slices.Equal(got, want) {
+		t.Errorf("transferred %v, want %v", got, want)
 	}
 }
 

@@ -25,8 +25,9 @@ const (
 // serials. It returns nil when ctx is done or changed is closed.
 func (s *Server) Notify(ctx context.Context, changed <-chan struct{}) error {
 	told := make(map[string]uint32)
+	var refused sync.Map // what a secondary would not have, once in the log
 	for {
-		s.notifyAll(ctx, told)
+		s.notifyAll(ctx, told, &refused)
 		if !pause(ctx, notifyPause) {
 			return nil
 		}
@@ -42,7 +43,7 @@ func (s *Server) Notify(ctx context.Context, changed <-chan struct{}) error {
 }
 
 // notifyAll tells each secondary of each zone whose serial is not in told.
-func (s *Server) notifyAll(ctx context.Context, told map[string]uint32) {
+func (s *Server) notifyAll(ctx context.Context, told map[string]uint32, refused *sync.Map) {
 	t, secondaries := s.now(), s.policy().Secondaries
 	var all sync.WaitGroup
 	for _, to := range secondaries {
@@ -52,7 +53,7 @@ func (s *Server) notifyAll(ctx context.Context, told map[string]uint32) {
 				fresh = append(fresh, z)
 			}
 		}
-		all.Go(func() { s.notifySome(ctx, to, fresh) })
+		all.Go(func() { s.notifySome(ctx, to, fresh, refused) })
 	}
 	all.Wait()
 	clear(told)
@@ -62,13 +63,21 @@ func (s *Server) notifyAll(ctx context.Context, told map[string]uint32) {
 }
 
 // notifySome tells one secondary, and gives up at the first zone for which it
-// does not answer: it asks for itself when its refresh time comes.
-func (s *Server) notifySome(ctx context.Context, to netip.AddrPort, zones []*Zone) {
+// does not answer: it asks for itself when its refresh time comes. A zone that
+// it will not have it need not have.
+func (s *Server) notifySome(ctx context.Context, to netip.AddrPort, zones []*Zone, refused *sync.Map) {
 	if to.Port() == 0 {
 		to = netip.AddrPortFrom(to.Addr(), dnsPort)
 	}
 	for _, z := range zones {
-		if err := notifyOne(ctx, to, z); err != nil {
+		err := notifyOne(ctx, to, z)
+		if errors.Is(err, errNotAccepted) {
+			if _, again := refused.LoadOrStore(to.String()+" "+z.Name, true); !again {
+				s.log().Info("dns: secondary does not have a zone", "secondary", to, "zone", z.Name, "err", err)
+			}
+			continue
+		}
+		if err != nil {
 			if ctx.Err() == nil {
 				s.log().Warn("dns: secondary not told of a change", "secondary", to, "zone", z.Name, "err", err)
 			}

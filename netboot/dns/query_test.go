@@ -122,10 +122,14 @@ func FuzzQuery(f *testing.F) {
 func FuzzReverse(f *testing.F) {
 	f.Add("11.0.1.10.in-addr.arpa")
 	f.Add("0.1.10.in-addr.arpa")
+	f.Add("128/25.0.1.10.in-addr.arpa")
 	f.Add(ReverseName(netip.MustParseAddr("fd00::12")))
 	f.Fuzz(func(t *testing.T, name string) {
 		if a, whole, ok := reverseAddr(name); whole && (!ok || ReverseName(a) != strings.ToLower(name)) {
 			t.Errorf("%q is read as %v", name, a)
+		}
+		if parent, p, ok := cutClassless(name); ok && classless(p)+parent != strings.ToLower(name) {
+			t.Errorf("zone %q is read as %v of %s", name, p, parent)
 		}
 	})
 }

@@ -24,8 +24,9 @@ func ReverseName(a netip.Addr) string {
 
 // ReverseZones are the zones that the addresses of a network belong to. Zones
 // end at octets: /24 or longer is in its /24 zone, /17 to /23 in several of
-// them; /9 to /16 in its /16 zones, and what is shorter in /8 ones. IPv6 zones
-// end at the nibble at or above the prefix.
+// them; /9 to /16 in its /16 zones, and what is shorter in /8 ones. /25 to /31
+// have a zone of their own as well, to which whoever has the /24 one may point
+// (RFC 2317). IPv6 zones end at the nibble at or above the prefix.
 func ReverseZones(p netip.Prefix) []string {
 	p = p.Masked()
 	if !p.IsValid() {
@@ -46,7 +47,58 @@ func ReverseZones(p netip.Prefix) []string {
 		zones = append(zones, reverse4(b[:octets])+suffix4)
 		b[octets-1]++
 	}
+	if p.Bits() > 24 && p.Bits() < 32 {
+		zones = append(zones, classless(p)+zones[0])
+	}
 	return zones
+}
+
+// classless is the label, with its dot, of a part of a /24 zone: "128/25.".
+func classless(p netip.Prefix) string {
+	return strconv.Itoa(int(p.Addr().As4()[3])) + "/" + strconv.Itoa(p.Bits()) + "."
+}
+
+// cutClassless gives the /24 zone that a classless one is part of, and its
+// network; false: the zone is not a classless one.
+func cutClassless(zone string) (parent string, p netip.Prefix, ok bool) {
+	label, parent, _ := strings.Cut(zone, ".")
+	first, bits, ok := strings.Cut(label, "/")
+	if !ok {
+		return "", p, false
+	}
+	a, whole, _ := reverseAddr(first + "." + parent)
+	n, err := strconv.Atoi(bits)
+	if !whole || !a.Is4() || err != nil || n < 25 || n > 31 {
+		return "", p, false
+	}
+	p = netip.PrefixFrom(a, n)
+	return parent, p, p.Masked() == p && classless(p) == label+"."
+}
+
+// reverseIn reads a name of a reverse zone like reverseAddr. In a classless
+// zone are only the addresses of its network.
+func reverseIn(zone, name string) (a netip.Addr, whole, ok bool) {
+	parent, p, is := cutClassless(zone)
+	if !is {
+		return reverseAddr(name)
+	}
+	a, whole, ok = reverseAddr(strings.TrimSuffix(name, zone) + parent)
+	return a, whole && p.Contains(a), ok && whole && p.Contains(a)
+}
+
+// nameIn is the name of an address in a reverse zone; "" if it has none there.
+func (t *table) nameIn(z *Zone, a netip.Addr) string {
+	name := ReverseName(a)
+	if parent, p, ok := cutClassless(z.Name); ok {
+		if !p.Contains(a) {
+			return ""
+		}
+		return strings.TrimSuffix(name, parent) + z.Name
+	}
+	if own, _ := t.zone(name); own != z {
+		return ""
+	}
+	return name
 }
 
 // reverse4 is octets from the last to the first, each with a dot.

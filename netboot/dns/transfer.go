@@ -100,8 +100,8 @@ func (t *table) allAddrs(z *Zone, out *transferWriter) {
 				continue
 			}
 			seen[a] = true
-			name := ReverseName(a)
-			if own, _ := t.zone(name); own != z {
+			name := t.nameIn(z, a)
+			if name == "" {
 				continue
 			}
 			for _, n := range t.names.Addr(a) {
