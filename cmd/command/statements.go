@@ -9,9 +9,15 @@ import (
 )
 
 // checkStatements refuses DHCP statements that would not be understood, at a
-// place of the table where such are kept: a column, or site and a key. What is
-// worked out for each node is left to margay check.
+// place of the table where such are kept: a column, or site and a key; and what
+// the site says of DNS likewise. What is worked out for each node is left to
+// margay check.
 func checkStatements(place, value string) error {
+	if key, ok := strings.CutPrefix(place, "site."); ok {
+		if err := provision.DNSSiteProblem(key, value); err != nil {
+			return fmt.Errorf("%s: %v", place, err)
+		}
+	}
 	switch {
 	case place == "bootparams.dhcpstatements", place == "bootparams.adddhcpstatements":
 	case place == "site.dhcpstatements", strings.HasPrefix(place, "site.dhcpstatements."):

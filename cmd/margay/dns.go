@@ -92,10 +92,12 @@ func (z *zones) policy() *dns.Policy {
 	changed := snap.Changed(func(k nodedb.Kind) bool { return k == nodedb.KindSite || k == nodedb.KindPasswd })
 	if z.rules == nil || z.ruled != changed || time.Since(z.made) > rulesAge {
 		z.ruled, z.made = changed, time.Now()
+		secondaries, _ := provision.ParseServers(snap.Site("dnssecondaries"), 0) // what is no address was refused when it was typed
+		clients, _ := provision.ParsePrefixes(snap.Site("dnsclients"))
 		z.rules = &dns.Policy{
 			Upstreams:   upstreams(snap, z.own),
-			Secondaries: addrPorts(snap.Site("dnssecondaries"), 0),
-			Clients:     prefixes(snap.Site("dnsclients")),
+			Secondaries: secondaries,
+			Clients:     clients,
 			Keys:        keys(snap),
 		}
 	}
@@ -115,18 +117,23 @@ func (n *names) Zones() []dns.Zone {
 	if s := n.Server(); s != "" {
 		ns = []string{s}
 	}
+	var mail []dns.MX
+	servers, _ := provision.ParseMailServers(n.Snapshot().Site("dnsmx"))
+	for _, m := range servers {
+		mail = append(mail, dns.MX(m))
+	}
 	var out []dns.Zone
-	add := func(name string) {
+	add := func(name string, mail []dns.MX) {
 		if !slices.ContainsFunc(out, func(z dns.Zone) bool { return z.Name == name }) {
-			out = append(out, dns.Zone{Name: name, Serial: n.serial, NS: ns})
+			out = append(out, dns.Zone{Name: name, Serial: n.serial, NS: ns, MX: mail})
 		}
 	}
 	for _, domain := range n.Domains() {
-		add(domain)
+		add(domain, mail)
 	}
 	for _, p := range n.Networks() {
 		for _, zone := range dns.ReverseZones(p) {
-			add(zone)
+			add(zone, nil)
 		}
 	}
 	return out
@@ -171,33 +178,6 @@ func keys(snap *nodedb.Snapshot) map[string]dns.Key {
 	return out
 }
 
-func words(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == ';' })
-}
-
-// addrPorts reads addresses, each with its port or the one given.
-func addrPorts(list string, port uint16) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, w := range words(list) {
-		if ap, err := netip.ParseAddrPort(w); err == nil {
-			out = append(out, ap)
-		} else if a, err := netip.ParseAddr(w); err == nil {
-			out = append(out, netip.AddrPortFrom(a, port))
-		}
-	}
-	return out
-}
-
-func prefixes(list string) []netip.Prefix {
-	var out []netip.Prefix
-	for _, w := range words(list) {
-		if p, err := netip.ParsePrefix(w); err == nil {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
 // upstreams are site.forwarders, or else the host's own resolvers. Ourselves
 // are left out: that would be a loop.
 func upstreams(snap *nodedb.Snapshot, own uint16) []netip.AddrPort {
@@ -206,7 +186,8 @@ func upstreams(snap *nodedb.Snapshot, own uint16) []netip.AddrPort {
 		list = strings.Join(resolvers("/etc/resolv.conf"), ",")
 	}
 	var out []netip.AddrPort
-	for _, up := range addrPorts(list, 53) {
+	all, _ := provision.ParseServers(list, 53)
+	for _, up := range all {
 		if up.Port() != own || !isOurs(up.Addr()) {
 			out = append(out, up)
 		}

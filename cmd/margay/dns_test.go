@@ -81,4 +81,19 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestMail: the cluster's domains have the site's mail servers, reverse zones
+// have none.
+func TestMail(t *testing.T) {
+	z := newZones(t, nodedbtest.Site("dnsmx", "10 mail.example.com"))
+	for _, zone := range z.current().Zones() {
+		want := 0
+		if zone.Name == "cluster.test" {
+			want = 1
+		}
+		if len(zone.MX) != want {
+			t.Errorf("zone %s has mail servers %v", zone.Name, zone.MX)
+		}
+	}
+}
+
 var _ dns.Names = (*names)(nil)
