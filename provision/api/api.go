@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // A Request is a command as it was typed.
@@ -74,11 +75,13 @@ const maxLine = 4 << 20
 // A Conn is the server's end of one command. Its methods may be called from
 // several goroutines.
 type Conn struct {
-	mu     sync.Mutex // guards w, out, text and err
+	mu     sync.Mutex // guards w, out, text, later and err
 	w      io.Writer
-	out    []byte // frames that are to be written
-	text   []byte // lines that go out together in one frame, behind out
-	frames bool   // lines go out as the frames they are
+	out    []byte      // frames that are to be written
+	text   []byte      // lines that go out together in one frame, behind out
+	frames bool        // lines go out as the frames they are
+	later  *time.Timer // flushes what is queued; nil: nothing was yet
+	armed  bool        // later runs; guarded by mu
 	err    error
 
 	once  sync.Once
@@ -115,7 +118,25 @@ func (c *Conn) Send(f Frame) error {
 	if len(c.out)+len(c.text) >= blockSize {
 		return c.write()
 	}
+	c.soon()
 	return nil
+}
+
+// flushWait is how long a line is queued at most, so that a slow command's are
+// seen as they come and a fast one's go out together.
+const flushWait = 100 * time.Millisecond
+
+// soon has what is queued sent within flushWait.
+func (c *Conn) soon() {
+	switch {
+	case c.armed:
+		return
+	case c.later == nil:
+		c.later = time.AfterFunc(flushWait, func() { c.Flush() })
+	default:
+		c.later.Reset(flushWait)
+	}
+	c.armed = true
 }
 
 // gather makes a frame of the lines that wait.
@@ -139,7 +160,18 @@ func (c *Conn) write() error {
 func (c *Conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.armed = false
 	return c.write()
+}
+
+// end sends what is queued; nothing comes after it.
+func (c *Conn) end() {
+	c.Flush()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.later != nil {
+		c.later.Stop()
+	}
 }
 
 // Read reads the client's standard input. The client is asked for it at the

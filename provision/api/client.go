@@ -83,11 +83,11 @@ func (c *Client) upgrade(conn net.Conn) (*bufio.Reader, error) {
 	return nil, &Error{resp.StatusCode, strings.TrimSpace(string(text))}
 }
 
-func (c *Client) frames(in io.Reader, conn io.Writer, stdin io.Reader, p *printer) (int, error) {
-	dec := json.NewDecoder(in)
+func (c *Client) frames(in *bufio.Reader, conn io.Writer, stdin io.Reader, p *printer) (int, error) {
+	var long []byte // memory for lines that are longer than in's
 	for {
-		var f Frame
-		if err := dec.Decode(&f); err != nil {
+		f, err := readFrame(in, &long)
+		if err != nil {
 			return 1, errors.New("the daemon went away before the command ended; what it had answered for is kept, the rest is not done")
 		}
 		switch f.Kind {
@@ -102,11 +102,34 @@ func (c *Client) frames(in io.Reader, conn io.Writer, stdin io.Reader, p *printe
 		default:
 			p.print(f)
 			// Show what has come when no more is waiting.
-			if b, ok := dec.Buffered().(interface{ Len() int }); !ok || b.Len() <= 1 {
+			if in.Buffered() == 0 {
 				p.out.Flush()
 			}
 		}
 	}
+}
+
+// readFrame reads a line and what it says.
+func readFrame(in *bufio.Reader, long *[]byte) (Frame, error) {
+	line, err := in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		*long = (*long)[:0]
+		for errors.Is(err, bufio.ErrBufferFull) {
+			*long = append(*long, line...)
+			line, err = in.ReadSlice('\n')
+		}
+		*long = append(*long, line...)
+		line = *long
+	}
+	if err != nil {
+		return Frame{}, err
+	}
+	if f, ok := parseFrame(line[:len(line)-1]); ok {
+		return f, nil
+	}
+	var f Frame
+	err = json.Unmarshal(line, &f)
+	return f, err
 }
 
 // send ships standard input in pieces.

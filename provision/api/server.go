@@ -172,11 +172,10 @@ func (s *Server) run(ctx context.Context, w io.Writer, in *bufio.Scanner, req *R
 		pump(in, pw)
 	})
 	c := newConn(w, pr, req.JSON)
-	wg.Go(func() { flushOften(ctx, c) })
 	code := s.Run(ctx, req, c)
 	pr.Close()
 	c.Send(Frame{Kind: FrameExit, Code: code})
-	c.Flush()
+	c.end()
 	cancel()
 	if closer, ok := w.(io.Closer); ok {
 		closer.Close()
@@ -196,21 +195,6 @@ func pump(in *bufio.Scanner, w *io.PipeWriter) {
 		w.Write(i.Data)
 		if i.EOF {
 			w.Close()
-		}
-	}
-}
-
-// flushOften sends queued frames ten times a second, so that a slow command's
-// lines are seen as they come and a fast one's go out together.
-func flushOften(ctx context.Context, c *Conn) {
-	t := time.NewTicker(100 * time.Millisecond)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			c.Flush()
 		}
 	}
 }
