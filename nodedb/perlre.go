@@ -273,16 +273,12 @@ func (t *translator) classEscape() error {
 
 // posix copies a class such as [:alpha:] inside a class.
 func (t *translator) posix() error {
-	end := strings.Index(t.rest(), ":]")
-	if end < 0 {
+	name, _, ok := strings.Cut(t.rest()[2:], ":]")
+	if !ok || strings.Trim(name, "^abcdefghijklmnopqrstuvwxyz") != "" {
 		t.replace(1, `\[`)
 		return nil
 	}
-	if name := t.rest()[2:end]; strings.Trim(name, "^abcdefghijklmnopqrstuvwxyz") != "" {
-		t.replace(1, `\[`)
-		return nil
-	}
-	t.keep(end + 2)
+	t.keep(len("[:") + len(name) + len(":]"))
 	return nil
 }
 
