@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"margay/nodedb"
@@ -65,17 +66,35 @@ func isHypervisor(snap *nodedb.Snapshot, n *nodedb.Node) bool {
 	return false
 }
 
-// emit prints results as they come and writes what they learned. flush writes
-// the rest and returns what went wrong with writing.
+// emit prints results as they come and writes what they learned. flush says
+// which hypervisors could not be reached and returns what went wrong with
+// writing.
 func (s *Session) emit(ctx context.Context) (emit vm.Emit, flush func() error) {
 	var failed error
+	var away []string
 	emit = func(r vm.Result) {
 		s.result(r)
+		if errors.Is(r.Err, vm.ErrUnreachable) {
+			away = append(away, hostOf(s.DB.Snapshot(), r.Node))
+		}
 		if err := s.learn(ctx, r); err != nil {
 			failed = errors.Join(failed, err)
 		}
 	}
-	return emit, func() error { return failed }
+	return emit, func() error {
+		if slices.Sort(away); len(away) > 0 {
+			s.Error("The following hypervisors failed to become ready for the operation: %s", strings.Join(slices.Compact(away), ","))
+		}
+		return failed
+	}
+}
+
+// hostOf is the hypervisor that a node is on, or is.
+func hostOf(snap *nodedb.Snapshot, node string) string {
+	if n, err := snap.Node(node); err == nil && n.VMHost != "" {
+		return n.VMHost
+	}
+	return node
 }
 
 // A success remembers for which nodes something went wrong.

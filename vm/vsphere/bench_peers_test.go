@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,14 +55,15 @@ type bench struct {
 // row measures one thing by each peer in turn, once to warm up.
 func (b *bench) row(t *testing.T, what string, peers ...func() time.Duration) {
 	t.Helper()
-	took := make([][]time.Duration, len(peers))
+	took, cpu := make([][]time.Duration, len(peers)), make([][]time.Duration, len(peers))
 	for round := range b.rounds + 1 {
 		for i, p := range peers {
 			if p == nil {
 				continue
 			}
+			before := processor()
 			if d := p(); round > 0 {
-				took[i] = append(took[i], d)
+				took[i], cpu[i] = append(took[i], d), append(cpu[i], processor()-before)
 			}
 		}
 	}
@@ -75,7 +77,26 @@ func (b *bench) row(t *testing.T, what string, peers ...func() time.Duration) {
 		row += fmt.Sprintf(" | %.3f s", took[i][len(took[i])/2].Seconds())
 	}
 	b.rows = append(b.rows, row+" |")
+	row += " | processor, with the hosts' share and what is put back after each:"
+	for i := range peers {
+		if peers[i] != nil {
+			slices.Sort(cpu[i])
+			row += fmt.Sprintf(" %.3f s", cpu[i][len(cpu[i])/2].Seconds())
+		}
+	}
 	t.Log(row)
+}
+
+// processor is what this process and those that it ran took of it so far.
+func processor() time.Duration {
+	var sum time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if syscall.Getrusage(who, &u) == nil {
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return sum
 }
 
 func timed(do func()) func() time.Duration {
