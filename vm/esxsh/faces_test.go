@@ -405,3 +405,39 @@ func TestChangeTakesBackDisks(t *testing.T) {
 	}
 	want(t, "chvm -a -a again", c.Change(t, vm.ChangeRequest{Add: []string{"16M,16M"}}, "vm1"), "vm1: node successfully changed")
 }
+
+// Ctrl-C ends a copy over SSH at once, and what it has made goes again.
+func TestCancelledCopy(t *testing.T) {
+	w := vmtest.New(t, vmtest.Options{})
+	c, sh := cluster(t, w, true)
+	copying, end := make(chan struct{}), make(chan struct{})
+	defer close(end)
+	sh.Gate = func(cmd string) (string, int, bool) {
+		if !strings.HasPrefix(cmd, "vmkfstools -i") {
+			return "", 0, false
+		}
+		close(copying)
+		<-end
+		return "Killed\n", 137, true
+	}
+	w.Restrict(true)
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "8M"}, "vm1"), "")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		select {
+		case <-copying:
+		case <-t.Context().Done():
+		}
+		cancel()
+	}()
+	var got vm.Result
+	c.M.MakeMaster(ctx, c.DB.Snapshot(), c.Nodes(t, "vm1")[0], vm.MasterRequest{Target: "vmm", Who: "root"}, func(r vm.Result) { got = r })
+	if got.Err == nil || len(got.Records) > 0 {
+		t.Errorf("the command says %q, %v", got.Text, got.Records)
+	}
+	if _, err := os.Stat(w.File("[datastore1] vmm")); err == nil {
+		t.Error("the copy's folder is left behind")
+	}
+	want(t, "lsvm", c.List(t, "esx1"), "esx1: vm1")
+	agree(t, c, "vm1")
+}
