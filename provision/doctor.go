@@ -52,7 +52,7 @@ func (s *Service) checkInterfaces(snap *nodedb.Snapshot, served []Interface) []C
 		if len(i.Prefixes) == 0 {
 			out = append(out, bad("interface "+i.Name, "give it an address", "it has no IPv4 address"))
 		}
-		if why := linkDown(i.Name); why != "" {
+		if why := linkDown("/sys/class/net", i.Name); why != "" {
 			out = append(out, bad("interface "+i.Name, "plug it in, or ip link set "+i.Name+" up", "%s", why))
 			continue
 		}
@@ -65,8 +65,8 @@ func (s *Service) checkInterfaces(snap *nodedb.Snapshot, served []Interface) []C
 
 // linkDown says why nothing passes an interface; "" if something may. The kernel
 // tells of those that have no such state, as loopback, that it is unknown.
-func linkDown(name string) string {
-	dir := filepath.Join("/sys/class/net", name)
+func linkDown(sys, name string) string {
+	dir := filepath.Join(sys, name)
 	state, err := os.ReadFile(filepath.Join(dir, "operstate"))
 	if err != nil {
 		return ""
@@ -105,8 +105,12 @@ func checkCapabilities() []Check {
 	if err != nil {
 		return nil
 	}
+	return capabilities(string(status))
+}
+
+func capabilities(status string) []Check {
 	var have uint64
-	for _, line := range strings.Split(string(status), "\n") {
+	for _, line := range strings.Split(status, "\n") {
 		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
 			have, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)
 		}
@@ -130,7 +134,14 @@ func checkCapabilities() []Check {
 func checkClock() Check {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
-	if err == nil && (state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0) {
+	if err != nil {
+		state = unix.TIME_OK
+	}
+	return clockCheck(state, t.Status)
+}
+
+func clockCheck(state int, status int32) Check {
+	if state == unix.TIME_ERROR || status&unix.STA_UNSYNC != 0 {
 		return bad("clock", "run chrony or systemd-timesyncd: hosts take their time from here", "the kernel says that it is not kept in step")
 	}
 	return good("clock", "kept in step")

@@ -101,11 +101,13 @@ func lease(t *testing.T, h *netboottest.Host) string {
 
 // TestLinkChanges: while the daemon serves, its interface gets another address,
 // goes down and up, and is taken away and put back; each time machines are
-// served on, by the address that is there then. Nothing is started anew.
+// served on, by the address that is there then: by DHCP, TFTP and HTTP, and by
+// HTTPS with a certificate for it. Nothing is started anew.
 func TestLinkChanges(t *testing.T) {
 	lan := netboottest.NewLAN(t)
 	ours, client := lan.NewHost(t, "10.5.0.1/24"), lan.NewHost(t)
-	s, out := startOn(t, ours, "--interface", "eth0")
+	s, out := startOn(t, ours, "--interface", "eth0", "--https", ":443")
+	authority := filepath.Join(s.dir, "ca.pem")
 	s.must("mkdef", "n1", "groups=all", "ip=10.5.0.50", "mac="+client.MAC("eth0").String())
 	served := func(by string) {
 		t.Helper()
@@ -114,6 +116,17 @@ func TestLinkChanges(t *testing.T) {
 			if !strings.Contains(told, want) {
 				t.Errorf("want %s of %s", want, told)
 			}
+		}
+		on(t, client, "ip", "address", "replace", "10.5.0.50/24", "dev", "eth0")
+		if _, err := os.Stat(authority); err != nil {
+			on(t, client, "curl", "-sS", "-m", "60", "-o", authority, "http://"+by+"/tls/ca.pem")
+		}
+		sizes := map[string]bool{}
+		for _, url := range []string{"http://" + by + "/tftpboot/xcat/xnba.efi", "https://" + by + "/tftpboot/xcat/xnba.efi", "tftp://" + by + "/xcat/xnba.efi"} {
+			sizes[on(t, client, "curl", "-sS", "-m", "60", "--retry", "20", "--retry-all-errors", "--retry-delay", "1", "--cacert", authority, "-o", "/dev/null", "-w", "%{size_download}", url)] = true
+		}
+		if len(sizes) != 1 || sizes["0"] {
+			t.Errorf("at %s the loader has sizes %v", by, sizes)
 		}
 	}
 	served("10.5.0.1")
