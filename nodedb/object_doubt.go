@@ -55,6 +55,25 @@ func bare(err error) string {
 type doubter struct {
 	snap *Snapshot
 	list []Doubt
+	bmcs map[bmcKey][]string // names by BMC, where the snapshot has no index yet; nil: not asked for
+}
+
+// byBMC returns the names of the nodes with a BMC, sorted. The first question in a
+// snapshot without an index looks at every node, once for all that follow.
+func (d *doubter) byBMC(k bmcKey) []string {
+	if d.snap.byBMC {
+		return d.snap.namesByBMC(k)
+	}
+	if d.bmcs == nil {
+		d.snap.asked.Store(true)
+		d.bmcs = map[bmcKey][]string{}
+		for name, rec := range d.snap.kind(KindNode).all() {
+			if k, ok := bmcKeyOf(rec.bmc()); ok {
+				d.bmcs[k] = append(d.bmcs[k], name)
+			}
+		}
+	}
+	return d.bmcs[k]
 }
 
 func (d *doubter) add(n *Node, attr, format string, args ...any) {
@@ -94,7 +113,7 @@ func (d *doubter) addr(n *Node) {
 	if o := others(d.snap.NamesByAddr(n.Addr), n.Name); o != "" {
 		d.wrong(n, "ip", "address %s is also that of %s", n.Addr, o)
 	}
-	if o := others(d.snap.namesByBMC(bmcKey{addr: n.Addr}), n.Name); o != "" {
+	if o := others(d.byBMC(bmcKey{addr: n.Addr}), n.Name); o != "" {
 		d.wrong(n, "ip", "address %s is also that of the BMC of %s", n.Addr, o)
 	}
 	net := d.snap.NetworkOf(n.Addr)
@@ -115,7 +134,7 @@ func (d *doubter) bmc(n *Node) {
 		return
 	}
 	var same []string
-	for _, name := range d.snap.namesByBMC(k) {
+	for _, name := range d.byBMC(k) {
 		if o, err := d.snap.Node(name); err == nil && o.Attr("ipmi.bmcid") == n.Attr("ipmi.bmcid") {
 			same = append(same, name)
 		}
