@@ -1,6 +1,9 @@
 package vm
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // through is do for a further interface of a connection.
 func through[T any](ctx context.Context, h *hybrid, change func(T) error) error {
@@ -68,4 +71,39 @@ func (h *hybrid) Autostarts(ctx context.Context, host string) (Autostarts, error
 // SetAutostart sets one guest's.
 func (h *hybrid) SetAutostart(ctx context.Context, v VM, a Autostart, enable bool) error {
 	return through(ctx, h, func(s Autostarter) error { return s.SetAutostart(ctx, v, a, enable) })
+}
+
+// Ticket is a way to a guest's screen. The free licence lets the API give none;
+// the host's shell may.
+func (h *hybrid) Ticket(ctx context.Context, v VM) (Ticket, error) {
+	c, ok := h.Hypervisor.(Consoler)
+	if !ok {
+		return Ticket{}, ErrUnsupported
+	}
+	t, err := c.Ticket(ctx, v)
+	if !errors.Is(err, ErrRestricted) {
+		return t, err
+	}
+	sh, err := h.open(ctx)
+	if err == nil {
+		if c, ok = sh.(Consoler); ok {
+			if t, err = c.Ticket(ctx, v); err == nil {
+				return t, nil
+			}
+		}
+	}
+	return Ticket{}, Errorf(ErrRestricted, "%v, and SSH gives no ticket either (%v); the host's own client shows the screen: https://%s/ui", ErrRestricted, err, h.e.Addr())
+}
+
+// Screenshot is what a guest's screen shows, which only the API tells.
+func (h *hybrid) Screenshot(ctx context.Context, v VM) ([]byte, error) {
+	c, ok := h.Hypervisor.(Consoler)
+	if !ok {
+		return nil, ErrUnsupported
+	}
+	b, err := c.Screenshot(ctx, v)
+	if errors.Is(err, ErrRestricted) {
+		return nil, Errorf(ErrRestricted, "%v, and the host has no page with its guests' screens; its own client shows them: https://%s/ui", ErrRestricted, h.e.Addr())
+	}
+	return b, err
 }

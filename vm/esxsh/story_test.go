@@ -288,3 +288,22 @@ func TestSnapshotsAndAutostart(t *testing.T) {
 	want(t, "autostart", autostart("stat"), "vm1: on\nvm2: on")
 	want(t, "autostart off", autostart("off"), "vm1: off\nvm2: off")
 }
+
+// The free licence lets the API give no tickets: the shell does, or it is said
+// where the screen can be seen.
+func TestConsoleOverSSH(t *testing.T) {
+	w := vmtest.New(t, vmtest.Options{Licence: "vSphere 8 Hypervisor"})
+	c, _ := cluster(t, w, true)
+	w.Restrict(true)
+	console := func() string {
+		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.Console(ctx, snap, c.Nodes(t, "vm1"), emit)
+		})
+	}
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "none"}, "vm1"), "")
+	want(t, "rpower on", c.Power(t, vm.WordOn, false, "vm1"), "vm1: on")
+	contains(t, "wvid", console(), "vm1: console: wss://127.0.0.1:443/ticket/")
+	contains(t, "wvid", console(), "vm1: thumbprint: "+w.Thumbprint)
+	w.NoTickets()
+	contains(t, "wvid", console(), "and SSH gives no ticket either (Invalid command 'vmsvc/acquireticket'.); the host's own client shows the screen: https://"+w.Addr+"/ui")
+}

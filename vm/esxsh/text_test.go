@@ -169,6 +169,7 @@ func FuzzParse(f *testing.F) {
 		parseSnapshots(s, s)
 		parseAutostarts(s, s)
 		parseKernelNICs(s)
+		parseTicket(s, "esx1")
 	})
 }
 
@@ -187,6 +188,21 @@ func TestParseSnapshots(t *testing.T) {
 	}
 	if got := parseSnapshots("Get Snapshot:\n", "(vim.vm.SnapshotInfo) null"); got != nil {
 		t.Errorf("a guest without snapshots has %+v", got)
+	}
+}
+
+func TestParseTicket(t *testing.T) {
+	for _, tt := range []struct{ out, url, thumbprint string }{
+		{"(vim.VirtualMachine.Ticket) {\n   ticket = \"52ab\", \n   sslThumbprint = \"AA:BB\", \n   url = \"wss://localhost:443/ticket/52ab\"\n}\n", "wss://esx1:443/ticket/52ab", "AA:BB"},
+		{"(vim.VirtualMachine.Ticket) {\n   ticket = \"52ab\", \n   host = <unset>, \n   sslThumbprint = \"AA:BB\"\n}\n", "wss://esx1:443/ticket/52ab", "AA:BB"},
+		{"vmrc://clone:cst-VCT@localhost:443/?moid=12\n", "vmrc://clone:cst-VCT@esx1:443/?moid=12", ""},
+		{"(vmodl.fault.NotSupported) {\n   msg = \"no\"\n}\n", "", ""},
+		{"", "", ""},
+	} {
+		got := parseTicket(tt.out, "esx1")
+		if got.URL != tt.url || got.Thumbprint != tt.thumbprint {
+			t.Errorf("%q gives %+v, want %s %s", tt.out, got, tt.url, tt.thumbprint)
+		}
 	}
 }
 

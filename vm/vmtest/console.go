@@ -91,3 +91,27 @@ func screenPNG() []byte {
 	png.Encode(&b, img)
 	return b.Bytes()
 }
+
+// NoTickets makes the shell one that gives no tickets.
+func (w *World) NoTickets() { w.noTickets.Store(true) }
+
+// ticket is vim-cmd's vmsvc/acquireticket. The host calls itself localhost.
+func (s *Shell) ticket(v *simulator.VirtualMachine, w []string) (string, int) {
+	if s.w.noTickets.Load() {
+		return "Invalid command 'vmsvc/acquireticket'.\n", 255
+	}
+	if len(w) != 1 || w[0] != "webmks" && w[0] != "mks" {
+		return "Invalid ticket type.\n", 1
+	}
+	if s.powerText(v) != "Powered on" {
+		return faultText("vim.fault.InvalidPowerState", "The attempted operation cannot be performed in the current state (Powered off)."), 1
+	}
+	b := make([]byte, 8)
+	rand.Read(b)
+	t := hex.EncodeToString(b)
+	address := fmt.Sprintf("wss://localhost:443/ticket/%s", t)
+	if w[0] == "mks" {
+		address = fmt.Sprintf("vmrc://clone:%s@localhost:443/?moid=%s", t, digits(v.Self.Value))
+	}
+	return fmt.Sprintf("(vim.VirtualMachine.Ticket) {\n   ticket = \"%s\", \n   cfgFile = \"%s\", \n   host = <unset>, \n   port = <unset>, \n   sslThumbprint = \"%s\", \n}\n%s\n", t, v.Config.Files.VmPathName, s.w.Thumbprint, address), 0
+}

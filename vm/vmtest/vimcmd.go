@@ -124,6 +124,8 @@ func (s *Shell) vim(w []string) (string, int) {
 		return errText(object.NewVirtualMachine(s.w.inUse, v.Self).Unregister(context.Background()))
 	case "vmsvc/destroy":
 		return errText(s.wait(object.NewVirtualMachine(s.w.inUse, v.Self).Destroy(context.Background())))
+	case "vmsvc/acquireticket":
+		return s.ticket(v, w[2:])
 	case "vmsvc/snapshot.get":
 		return "Get Snapshot:\n" + s.snapshotTree(v), 0
 	case "vmsvc/get.snapshotinfo":

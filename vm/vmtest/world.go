@@ -99,7 +99,8 @@ type World struct {
 
 	accounts map[types.ManagedObjectReference]types.HostConnectSpec // of hosts that a vCenter has taken in
 
-	noScreen atomic.Bool // the web server has no /screen
+	noTickets atomic.Bool // the shell gives no tickets
+	noScreen  atomic.Bool // the web server has no /screen
 }
 
 type refusal struct {
