@@ -41,7 +41,7 @@ func (mk *maker) fromImage(ctx context.Context, g *Guest, st *site, size Size, r
 	if g.Node.VMStorageModel == "" && img.Bus != "" {
 		g.Bus = img.Bus // what the image's system has a driver for
 	}
-	spec, notes, err := g.Spec(mk.req.imageSizes(size), ready.datastores, ready.networks)
+	spec, notes, err := mk.build(g, mk.req.imageSizes(size), ready)
 	g.Bus = bus
 	if err != nil {
 		return fail(err)

@@ -24,6 +24,8 @@ type MakeRequest struct {
 	Image  *Image
 	From   *Repository
 	Linked bool
+	// Fragment is added to each guest; nil: none.
+	Fragment *Fragment
 }
 
 // DefaultDisk is the disk that a guest gets where mkvm names no size.
@@ -197,7 +199,7 @@ func (mk *maker) spec(ctx context.Context, w *making) (*Spec, error) {
 	if err := mk.clash(ctx, w.g, len(w.g.Networks)); err != nil {
 		return nil, err
 	}
-	spec, notes, err := w.g.Spec(w.size, w.ready.datastores, w.ready.networks)
+	spec, notes, err := mk.build(w.g, w.size, w.ready)
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +288,7 @@ func (mk *maker) describe(ctx context.Context, g *Guest, st *site, size Size, em
 	if mk.req.Image != nil {
 		size = mk.req.imageSizes(size)
 	}
-	spec, notes, err := g.Spec(size, ready.datastores, ready.networks)
+	spec, notes, err := mk.build(g, size, ready)
 	if err != nil {
 		return Result{Node: g.Name, Err: err}
 	}

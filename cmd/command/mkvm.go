@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/pflag"
 
 	"margay/nodedb"
 	"margay/vm"
+	"margay/vm/domxml"
 )
 
 var mkvmCmd = &Command{
@@ -29,6 +31,7 @@ it was. Without -s there is one disk of 4G; "-s none" makes none.`,
 		f.String("image", "", "image to copy the disks from; -s makes them larger, or adds more")
 		f.Bool("linked", false, "with --image: disks hold only what differs from the image's")
 		f.String("profile", "", "row of the table vmprofile whose values stand in for what the node and the command line leave open")
+		f.String("xml", "", "file of further elements in libvirt's words: <devices><controller type='scsi' model='lsisas1068'/></devices>")
 		seedFlags(f)
 		f.Bool("dry-run", false, "say what would be done")
 	},
@@ -96,6 +99,18 @@ func mkvmRequest(s *Session, prof map[string]string) (req vm.MakeRequest, err er
 		}
 		if req.Image, err = req.From.Image(image); err != nil {
 			return req, err
+		}
+	}
+	if file := s.String("xml"); file != "" {
+		if s.remote() {
+			return req, errors.New("--xml is a file of the server: run this there")
+		}
+		in, err := readInput(s, file)
+		if err == nil {
+			req.Fragment, err = domxml.DecodeFragment(in)
+		}
+		if err != nil {
+			return req, fmt.Errorf("%s: %w", file, err)
 		}
 	}
 	if req.Linked && req.Image == nil {

@@ -258,6 +258,32 @@ func TestAgainstVirsh(t *testing.T) {
 	}
 }
 
+func TestDecodeFragment(t *testing.T) {
+	f, err := domxml.DecodeFragment([]byte(`<devices><controller type='scsi' index='0' model='lsisas1068'/><sound model='es1370'/>
+<interface type='bridge'><model type='vmxnet3'/></interface></devices><cpu><topology sockets='2' cores='2' threads='1'/><feature name='x'/></cpu>
+<os firmware='efi'/><metadata><guest xmlns="urn:margay:vmx"><setting key="tools.syncTime">TRUE</setting></guest></metadata><on_crash>restart</on_crash>`))
+	want := &vm.Fragment{SCSI: vm.LSISAS, Card: vm.VMXNet3, Cores: 2, Firmware: "efi", Settings: []vm.Setting{{Key: "tools.syncTime", Value: "TRUE"}},
+		Unused: []string{"on_crash", "cpu/feature", "devices/sound"}}
+	if err != nil || !reflect.DeepEqual(f, want) {
+		t.Errorf("got %+v, %v, want %+v", f, err, want)
+	}
+	if f, err := domxml.DecodeFragment([]byte(`<domain type='vmware'><devices><controller type='scsi' model='vmpvscsi'/></devices></domain>`)); err != nil || f.SCSI != vm.PVSCSI {
+		t.Errorf("a whole domain gives %+v, %v", f, err)
+	}
+	for _, bad := range []string{"<devices>", "</fragment><fragment>", "<devices><controller type='scsi' model='virtio-scsi'/></devices>", "<os firmware='coreboot'/>",
+		"<cpu><topology sockets='1' cores='0'/></cpu>", "<devices><interface><model type='virtio'/></interface></devices>",
+		"<devices><controller type='scsi' model='lsilogic'/><controller type='scsi' model='buslogic'/></devices>"} {
+		if f, err := domxml.DecodeFragment([]byte(bad)); err == nil {
+			t.Errorf("%s is taken for %+v", bad, f)
+		}
+	}
+}
+
+func FuzzFragment(f *testing.F) {
+	f.Add([]byte("<devices><controller type='scsi' model='lsisas1068'/></devices>"))
+	f.Fuzz(func(_ *testing.T, b []byte) { domxml.DecodeFragment(b) })
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, name := range []string{"demo.xml", "from-native.xml"} {
 		f.Add(read(f, "testdata/"+name))

@@ -71,6 +71,9 @@ func renderVMX(vm *simulator.VirtualMachine) string {
 	if cfg.Firmware != "" && cfg.Firmware != "bios" {
 		kv["firmware"] = cfg.Firmware
 	}
+	if n := cfg.Hardware.NumCoresPerSocket; n != nil && *n > 1 {
+		kv["cpuid.coresPerSocket"] = fmt.Sprint(*n)
+	}
 	if cfg.Annotation != "" {
 		kv["annotation"] = cfg.Annotation
 	}
@@ -296,6 +299,9 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 	}
 	s := &types.VirtualMachineConfigSpec{MemoryMB: num("memsize", 32), NumCPUs: int32(num("numvcpus", 1)), GuestId: guestID(cfg["guestos"]),
 		Firmware: cfg["firmware"], Annotation: cfg["annotation"]}
+	if n := int32(num("cpuid.corespersocket", 0)); n > 0 {
+		s.NumCoresPerSocket = &n
+	}
 	if u := strings.NewReplacer(" ", "", "-", "").Replace(cfg["uuid.bios"]); len(u) == 32 {
 		s.Uuid = u[:8] + "-" + u[8:12] + "-" + u[12:16] + "-" + u[16:20] + "-" + u[20:]
 	}
@@ -335,7 +341,7 @@ func (w *World) specOf(cfg map[string]string, dir string, have *types.VirtualMac
 			add(d)
 		}
 	}
-	known := []string{"config.version", "virtualhw.version", "displayname", "memsize", "numvcpus", "guestos", "uuid.bios", "firmware", "annotation", ".encoding",
+	known := []string{"config.version", "virtualhw.version", "displayname", "memsize", "numvcpus", "guestos", "uuid.bios", "firmware", "annotation", "cpuid.corespersocket", ".encoding",
 		"sched.cpu.min", "sched.cpu.max", "sched.cpu.shares", "sched.mem.min", "sched.mem.minsize", "sched.mem.max", "sched.mem.shares", "sched.cpu.latencysensitivity", "vcpu.hotadd", "mem.hotadd"}
 	for k, v := range cfg {
 		if !slices.Contains(known, k) && !strings.Contains(k, ":") && !deviceKey(k) {
