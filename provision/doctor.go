@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -215,7 +216,7 @@ func lengths(tree fs.FS) []string {
 
 // checkNames looks whether each node's name and address agree, both ways.
 func checkNames(snap *nodedb.Snapshot) []Check {
-	names := NewNames(snap)
+	names := NewNames(snap, time.Now())
 	if snap.Site("domain") == "" {
 		return []Check{bad("DNS", "chdef -t site domain=...", "the site has no domain, so no name is answered")}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"margay/nodedb"
 )
@@ -16,8 +18,10 @@ import (
 // lower case and without the final dot.
 type Names struct {
 	snap   *nodedb.Snapshot
-	server string     // our own name
-	master netip.Addr // our own address
+	server string       // our own name
+	master netip.Addr   // our own address
+	now    time.Time    // when they were read: leases that have ended by then have no names
+	ends   atomic.Int64 // when the next named lease ends, in seconds as Unix counts; 0: none is known
 
 	once  sync.Once
 	other map[string]other        // by name: aliases, further interfaces, dynamic clients, updates; made when first wanted
@@ -41,9 +45,9 @@ func NamesChanged(snap *nodedb.Snapshot) int64 {
 	})
 }
 
-// NewNames returns the names in a snapshot.
-func NewNames(snap *nodedb.Snapshot) *Names {
-	n := &Names{snap: snap}
+// NewNames returns the names in a snapshot, as they are now.
+func NewNames(snap *nodedb.Snapshot, now time.Time) *Names {
+	n := &Names{snap: snap, now: now}
 	n.master, _ = netip.ParseAddr(snap.Site("master"))
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(strings.ToLower(host), ".")
@@ -51,6 +55,12 @@ func NewNames(snap *nodedb.Snapshot) *Names {
 		n.server = host + "." + domain
 	}
 	return n
+}
+
+// Stale says whether a lease has ended since the names were read.
+func (n *Names) Stale(now time.Time) bool {
+	ends := n.ends.Load()
+	return ends != 0 && now.Unix() >= ends
 }
 
 // Snapshot is what the names were read from.

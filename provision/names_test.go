@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"margay/netboot"
 	"margay/nodedb"
@@ -20,7 +21,7 @@ func TestNames(t *testing.T) {
 		nodedbtest.Node("stray", "all", "hosts.ip=192.0.2.1"),
 		nodedbtest.Node("bare", "all"),
 	)
-	n := NewNames(db.Snapshot())
+	n := NewNames(db.Snapshot(), time.Now())
 	for name, want := range map[string]string{
 		"esx1.cluster.test":   "10.1.0.11",
 		"first.cluster.test":  "-> esx1.cluster.test",
@@ -67,13 +68,13 @@ func TestNames(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok := NewNames(db.Snapshot()).Lookup("esx1.cluster.test"); ok {
+	if _, _, ok := NewNames(db.Snapshot(), time.Now()).Lookup("esx1.cluster.test"); ok {
 		t.Error("a withdrawn name is answered")
 	}
 }
 
 func TestNameUpdates(t *testing.T) {
-	s, _ := newService(t)
+	s, c := newService(t)
 	dynamicNet(t, s)
 	for _, tt := range []struct {
 		name string
@@ -94,7 +95,7 @@ func TestNameUpdates(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	n := NewNames(s.DB.Snapshot())
+	n := NewNames(s.DB.Snapshot(), c.now)
 	if a, _, ok := n.Lookup("www.cluster.test"); !ok || a.String() != "10.1.0.50" {
 		t.Errorf("www is %v %v", a, ok)
 	}
@@ -104,7 +105,7 @@ func TestNameUpdates(t *testing.T) {
 	if err := s.UpdateNames(t.Context(), []NameChange{{Name: "www.cluster.test", Delete: true}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok := NewNames(s.DB.Snapshot()).Lookup("www.cluster.test"); ok {
+	if _, _, ok := NewNames(s.DB.Snapshot(), c.now).Lookup("www.cluster.test"); ok {
 		t.Error("www is still there")
 	}
 	// a dynamic client's own name
@@ -118,9 +119,15 @@ func TestNameUpdates(t *testing.T) {
 	p, _ = s.Plan(t.Context(), m)
 	m.Ask, m.Requested, m.Hostname = netboot.AskRequest, p.Addr.Addr(), "esx1"
 	s.Plan(t.Context(), m)
-	n = NewNames(s.DB.Snapshot())
+	n = NewNames(s.DB.Snapshot(), c.now)
 	if a, _, ok := n.Lookup("laptop.cluster.test"); !ok || a != netip.MustParseAddr("10.1.0.100") {
 		t.Errorf("laptop is %v %v", a, ok)
+	}
+	if n.Stale(c.now) || !n.Stale(c.now.Add(13*time.Hour)) {
+		t.Error("names are not stale when a lease ends, or are so before")
+	}
+	if _, _, ok := NewNames(s.DB.Snapshot(), c.now.Add(13*time.Hour)).Lookup("laptop.cluster.test"); ok {
+		t.Error("a lease that has ended has a name")
 	}
 	if a, _, _ := n.Lookup("esx1.cluster.test"); a != netip.MustParseAddr("10.1.0.11") {
 		t.Errorf("a machine that calls itself esx1 took its name: %v", a)

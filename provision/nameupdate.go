@@ -29,7 +29,7 @@ type NameChange struct {
 // UpdateNames makes changes to the names that are not nodes', all or none.
 func (s *Service) UpdateNames(ctx context.Context, changes []NameChange) error {
 	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
-		names := NewNames(tx.Snapshot())
+		names := NewNames(tx.Snapshot(), s.Now())
 		for _, c := range changes {
 			if err := updateName(tx, names, c); err != nil {
 				return err
@@ -74,8 +74,11 @@ func updateName(tx *nodedb.Tx, names *Names, c NameChange) error {
 func (n *Names) given() {
 	domain := strings.ToLower(n.snap.Site("domain"))
 	for _, l := range Leases(n.snap) {
-		if l.Name == "" || l.Bad {
+		if l.Name == "" || l.Bad || !l.Expires.After(n.now) {
 			continue
+		}
+		if first := n.ends.Load(); first == 0 || l.Expires.Unix() < first {
+			n.ends.Store(l.Expires.Unix())
 		}
 		d := domain
 		if nw := n.snap.NetworkOf(l.Addr); nw != nil {

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -73,7 +74,7 @@ func makedns(ctx context.Context, s *Session, args []string) error {
 
 // dnsNodes names each node, and why DNS does not answer for it.
 func dnsNodes(s *Session, snap *nodedb.Snapshot, nodes []*nodedb.Node) {
-	answered := provision.NewNames(snap)
+	answered := provision.NewNames(snap, time.Now())
 	for _, n := range nodes {
 		s.Line("Handling %s in /etc/hosts.", n.Name)
 		if s.Bool("delete") {

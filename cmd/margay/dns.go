@@ -76,11 +76,14 @@ func (z *zones) current() dns.Names {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	snap := z.db.Snapshot() // under the lock, or an older one might take its place
-	if z.seen != snap {
-		z.seen = snap
-		if changed := provision.NamesChanged(snap); z.last == nil || changed != z.changed {
-			z.last, z.changed = &names{Names: provision.NewNames(snap), serial: uint32(changed)}, changed
-		}
+	now := time.Now()
+	stale := z.last == nil || z.last.Stale(now)
+	if z.seen == snap && !stale {
+		return z.last
+	}
+	z.seen = snap
+	if changed := provision.NamesChanged(snap); stale || changed != z.changed {
+		z.last, z.changed = &names{Names: provision.NewNames(snap, now), serial: uint32(changed)}, changed
 	}
 	return z.last
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"margay/netboot/dns"
 	"margay/nodedb"
@@ -48,6 +50,7 @@ func TestNamesAnew(t *testing.T) {
 		{nodedb.KindSite, "domain", "site.value", "other.test"},
 		{nodedb.KindNetwork, "10.1.0.0" + nodedb.KeySep + "255.255.0.0", "networks.domain", "third.test"},
 		{"margay.withdrawn", "esx1", "withdrawn.dns", "1"},
+		{"margay.lease", "10.1.9.9", "lease.expires", strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)},
 		{"margay.lease", "10.1.9.9", "lease.name", "guest"},
 		{"margay.name", "x.third.test", "name.a", "10.1.0.99"},
 	} {
@@ -59,6 +62,14 @@ func TestNamesAnew(t *testing.T) {
 	}
 	if h, ok := z.current().Host("guest.third.test"); !ok || h.Addrs[0] != netip.MustParseAddr("10.1.9.9") {
 		t.Errorf("the lease's name has %v", h)
+	}
+	if z.last.Stale(time.Now()) || !z.last.Stale(time.Now().Add(time.Hour)) {
+		t.Error("the names are not stale when the lease ends, or are so before")
+	}
+	names := z.current()
+	z.set(t, "margay.lease", "10.1.9.9", "lease.expires", strconv.FormatInt(time.Now().Unix(), 10))
+	if _, ok := z.current().Host("guest.third.test"); ok || z.current() == names {
+		t.Error("a lease that has ended has a name")
 	}
 }
 

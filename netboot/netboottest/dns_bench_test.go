@@ -20,10 +20,10 @@ import (
 const benchNames = 10000
 
 // dnsPeers answer for cluster.test and the reverse zone of 10.1.0.0/16, each
-// with one thread on the server's core, and log nothing.
+// with one thread on the server's core and its one address, and log nothing.
 func dnsPeers(margay *prepared) []peer {
 	return []peer{
-		{name: "margay", argv: func(dir string) []string { return append(margay.argv(dir), "--dns", ":53", "--dhcp", "off") }},
+		{name: "margay", argv: func(dir string) []string { return append(margay.argv(dir), "--dns", benchAddr+":53", "--dhcp", "off") }},
 		{name: "nsd", argv: func(dir string) []string { return []string{"nsd", "-d", "-c", dir + "/nsd.conf"} }},
 		{name: "knot", argv: func(dir string) []string { return []string{"knotd", "-c", dir + "/knot.conf"} }},
 		{name: "unbound", argv: func(dir string) []string { return []string{"unbound", "-d", "-c", dir + "/unbound.conf"} }},
