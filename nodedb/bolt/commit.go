@@ -92,7 +92,11 @@ func (s *Store) gather(first *request) []*request {
 // and its own conflicts.
 func (s *Store) group(group []*request) {
 	replies := make([]reply, len(group))
-	g := grouping{s: s, rev: s.rev, layer: make(layer), frame: newFrame(s.frame)}
+	records := 0
+	for _, r := range group {
+		records += len(r.changes)
+	}
+	g := grouping{s: s, rev: s.rev, layer: make(layer, records), frame: newFrame(s.frame)}
 	err := s.guard(func() error {
 		defer g.end()
 		for i, r := range group {
@@ -137,7 +141,11 @@ func (s *Store) append(g *grouping) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.Copy(s.live, g.layer)
+	if len(s.live) == 0 {
+		s.live = g.layer
+	} else {
+		maps.Copy(s.live, g.layer)
+	}
 	s.rev = g.rev
 	return nil
 }
