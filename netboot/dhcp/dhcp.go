@@ -83,11 +83,7 @@ func (s *Server) listen(ctx context.Context, k *sock) error {
 	defer context.AfterFunc(ctx, func() { k.udp.Close() })()
 	b := newBacklog(s.workers(), func(x *exchange) { s.wait(ctx, k, x) })
 	defer b.close()
-	var readers sync.WaitGroup
-	for range 2 {
-		readers.Go(func() { s.read(ctx, k, b) })
-	}
-	readers.Wait()
+	s.read(ctx, k, b) // alone: a second reader costs more than it takes off the first
 	return nil
 }
 
