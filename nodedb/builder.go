@@ -260,7 +260,7 @@ func (c *change) putNode(r Record) {
 		}
 		after = s.set.names
 	}
-	if !c.fresh && !sameIndexed(old, s) {
+	if !c.fresh && !c.sameIndexed(old, s) {
 		if _, ok := c.touched[r.Name]; !ok {
 			c.touched[r.Name] = old
 		}
@@ -289,9 +289,10 @@ func (c *change) putNode(r Record) {
 }
 
 // sameIndexed says that the indexes have the same of two slots of a node.
-func sameIndexed(old, now *slot) bool {
+func (c *change) sameIndexed(old, now *slot) bool {
 	return old != nil && now != nil && old.set == now.set && !old.disabled && !now.disabled &&
-		old.rec.Attrs["mac.mac"] == now.rec.Attrs["mac.mac"] && old.rec.Attrs["hosts.ip"] == now.rec.Attrs["hosts.ip"]
+		old.rec.Attrs["mac.mac"] == now.rec.Attrs["mac.mac"] && old.rec.Attrs["hosts.ip"] == now.rec.Attrs["hosts.ip"] &&
+		(!c.next.byBMC || old.rec.Attrs["ipmi.bmc"] == now.rec.Attrs["ipmi.bmc"] && old.rec.Attrs["openbmc.bmc"] == now.rec.Attrs["openbmc.bmc"])
 }
 
 // join makes a node a member of a group.
