@@ -34,15 +34,14 @@ func TestHostilePackets(t *testing.T) {
 	var after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 20<<20 {
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 20<<20 && !raced {
 		t.Errorf("%d bytes more in use", grown)
 	}
 
-	good := dial(t, front)
-	for range 100 {
-		good.to = front
+	for range 20 {
+		good := dial(t, front) // late answers to the last try stay away from this one
 		good.send("\x00\x01f\x00octet\x00blksize\x001468\x00")
-		if p := good.receive(100 * time.Millisecond); len(p) > 2 && p[1] == opOACK {
+		if p := good.receive(time.Second); len(p) > 2 && p[1] == opOACK {
 			if good.load(0, 1468, 1) != string(f["f"]) {
 				t.Error("content differs")
 			}
