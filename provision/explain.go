@@ -58,8 +58,10 @@ func (s *Service) explain(snap *nodedb.Snapshot, node string, e netboot.Event) {
 		why = no.Reason
 	case e.Err == nil || errors.Is(e.Err, netboot.ErrNotFound):
 		return
-	default:
+	case e.Proto == "http" || e.Proto == "tftp":
 		level, what, why = slog.LevelError, "file does not open", e.Err.Error()
+	default:
+		level, what, why = slog.LevelError, "not answered", e.Err.Error()
 	}
 	if !s.said.first(node+" "+e.Proto+" "+why, s.Now()) {
 		return

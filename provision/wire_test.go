@@ -319,10 +319,16 @@ func TestExplainedOnce(t *testing.T) {
 	if t.Failed() {
 		t.Log(log.String())
 	}
+	log.Reset() // a fault of ours is no file's
+	s.Observe(netboot.Event{Step: netboot.StepRefused, Proto: "dhcp", Machine: netboot.Machine{MAC: mac("52:54:00:00:07:01")}, Err: errors.New("the disk is full")})
+	if got := log.String(); !strings.Contains(got, `level=ERROR msg="not answered" service=dhcp why="the disk is full" node=noip mac=52:54:00:00:07:01`) {
+		t.Errorf("of a fault the log says %s", got)
+	}
+	log.Reset()
 	c.tick(2 * time.Hour) // and again when it comes up anew
 	ask("01", netboot.AskDiscover, netboot.BIOS)
-	if n := strings.Count(log.String(), "no ip; set one"); n != 2 {
-		t.Errorf("hours later: said %d times in all, want 2", n)
+	if n := strings.Count(log.String(), "no ip; set one"); n != 1 {
+		t.Errorf("hours later: said %d times, want once more", n)
 	}
 }
 
