@@ -366,7 +366,7 @@ func define(tx *nodedb.Tx, node string, nu *NewNode) error {
 	snap := tx.Snapshot()
 	a, err := netip.ParseAddr(nu.Addr)
 	switch {
-	case !dnsLabel.MatchString(node):
+	case !isLabel(node):
 		return fmt.Errorf("node %q: not a name for a host", node)
 	case err != nil:
 		return fmt.Errorf("node %s: %q is not an address", node, nu.Addr)

@@ -85,9 +85,9 @@ func ParseMailServers(text string) (out []MailServer, err error) {
 // hostName says whether s is a whole name that DNS can hold.
 func hostName(s string) bool {
 	for label := range strings.SplitSeq(s, ".") {
-		if len(label) > 63 || !dnsLabel.MatchString(label) {
+		if !isLabel(label) {
 			return false
 		}
 	}
-	return len(s) < 254 && strings.Contains(s, ".")
+	return len(s) <= maxHostName && strings.Contains(s, ".")
 }

@@ -509,7 +509,7 @@ func (l *leaser) forget(m netboot.Machine) {
 
 // leaseName is the name that a machine gave, if it can be one.
 func leaseName(s string) string {
-	if dnsLabel.MatchString(s) && len(s) <= 63 {
+	if isLabel(s) {
 		return s
 	}
 	return ""

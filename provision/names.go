@@ -51,7 +51,7 @@ func NewNames(snap *nodedb.Snapshot, now time.Time) *Names {
 	n.master, _ = netip.ParseAddr(snap.Site("master"))
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(strings.ToLower(host), ".")
-	if domain := strings.ToLower(snap.Site("domain")); domain != "" && dnsLabel.MatchString(host) {
+	if domain := strings.ToLower(snap.Site("domain")); domain != "" && isLabel(host) {
 		n.server = host + "." + domain
 	}
 	return n
@@ -116,7 +116,11 @@ func (n *Names) Lookup(name string) (addr netip.Addr, alias string, ok bool) {
 
 // named says whether a node's name is answered for.
 func (n *Names) named(node *nodedb.Node) bool {
-	return node.Addr.IsValid() && n.snap.NetworkOf(node.Addr) != nil && dnsLabel.MatchString(strings.ToLower(node.Name)) &&
+	if !node.Addr.IsValid() {
+		return false
+	}
+	nw := n.snap.NetworkOf(node.Addr)
+	return nw != nil && isLabel(strings.ToLower(node.Name)) && wholeLength(n.snap, node, nw) <= maxHostName &&
 		!withdrawn(n.snap, node.Name, PublishDNS)
 }
 
@@ -157,13 +161,13 @@ func (n *Names) addAliases(node *nodedb.Node) {
 func (n *Names) addFurther(further []furtherName) {
 	for _, f := range further {
 		name := strings.ToLower(f.name)
-		if n.snap.NetworkOf(f.addr) == nil || !dnsLabel.MatchString(name) {
+		if n.snap.NetworkOf(f.addr) == nil || !isLabel(name) {
 			continue
 		}
 		domain := domainOf(n.snap, f.addr)
 		n.other[name+"."+domain] = other{addr: f.addr}
 		for _, a := range f.aliases {
-			if a = strings.ToLower(a); dnsLabel.MatchString(a) {
+			if a = strings.ToLower(a); isLabel(a) {
 				n.other[a+"."+domain] = other{alias: name + "." + domain}
 			}
 		}

@@ -73,6 +73,35 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestLongNames: a name that DNS cannot hold is not cut, but left out, and makedns
+// says so; the longest that it can is answered.
+func TestLongNames(t *testing.T) {
+	domain := strings.Repeat("d", 63) + "." + strings.Repeat("d", 63) + "." + strings.Repeat("d", 61) // 189
+	db := nodedbtest.New(t, nodedbtest.Site("domain", domain), nodedbtest.Network("net1", "10.1.0.0", "255.255.0.0"),
+		nodedbtest.Network("net2", "10.2.0.0", "255.255.0.0", "networks.domain=d"+domain[1:]+"e"))
+	for _, tt := range []struct{ name, addr, why string }{
+		{strings.Repeat("a", 63), "10.1.0.1", ""},
+		{strings.Repeat("b", 64), "10.1.0.2", "its name has 64 characters, and DNS takes 63"},
+		{strings.Repeat("c", 62), "10.2.0.1", ""},
+		{strings.Repeat("d", 63), "10.2.0.2", "its name has 254 characters with its domain, and DNS takes 253"},
+	} {
+		nodedbtest.Put(t, db, nodedbtest.Node(tt.name, "all", "hosts.ip="+tt.addr))
+		snap := db.Snapshot()
+		node, err := snap.Node(tt.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, why := NewNames(snap, time.Now()), ""
+		if err := DNSProblem(snap, node); err != nil {
+			why = err.Error()
+		}
+		_, _, ok := n.Lookup(n.Of(node))
+		if ok != (tt.why == "") || ok != (why == "") || !strings.Contains(why, tt.why) || !ok && !strings.Contains(why, tt.name) {
+			t.Errorf("%s: answered %v, makedns says %q, want %q", n.Of(node), ok, why, tt.why)
+		}
+	}
+}
+
 func TestNameUpdates(t *testing.T) {
 	s, c := newService(t)
 	dynamicNet(t, s)

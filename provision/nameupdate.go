@@ -42,7 +42,7 @@ func (s *Service) UpdateNames(ctx context.Context, changes []NameChange) error {
 func updateName(tx *nodedb.Tx, names *Names, c NameChange) error {
 	k := nodedb.Key{Kind: kindName, Name: c.Name}
 	label, domain, ok := strings.Cut(c.Name, ".")
-	if !ok || !dnsLabel.MatchString(label) || !slices.Contains(names.Domains(), domain) {
+	if !ok || !isLabel(label) || !slices.Contains(names.Domains(), domain) {
 		return ErrNameTaken
 	}
 	if _, given := tx.Get(k); !given {

@@ -121,13 +121,26 @@ func DHCPGiven(snap *nodedb.Snapshot, n *nodedb.Node) (macs []nodedb.MAC, addrs 
 	return macs, addrs
 }
 
+// What DNS takes (RFC 1035, 2.3.4): a label's octets, and a whole name's as it is
+// written, which is two less than as it is sent.
+const (
+	maxLabel    = 63
+	maxHostName = 253
+)
+
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+// isLabel says whether s can be part of a host's name.
+func isLabel(s string) bool { return len(s) <= maxLabel && dnsLabel.MatchString(s) }
 
 // DNSProblem is why a node's name is not answered for; nil if it is. The words
 // are makedns's: what it leaves out is a Warning.
 func DNSProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
 	if !dnsLabel.MatchString(strings.ToLower(n.Name)) {
 		return fmt.Errorf("Ignoring host %s, its name has characters that DNS has not.", n.Name)
+	}
+	if len(n.Name) > maxLabel {
+		return fmt.Errorf("Ignoring host %s, its name has %d characters, and DNS takes %d.", n.Name, len(n.Name), maxLabel)
 	}
 	if !n.Addr.IsValid() {
 		if err := n.Check(); err != nil {
@@ -138,12 +151,24 @@ func DNSProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
 	if snap.NetworkOf(n.Addr) == nil {
 		return warning("Ignoring host %s, it does not belong to any nets defined in networks table or the net it belongs to is configured to use an external nameserver.", n.Name)
 	}
+	if whole := wholeLength(snap, n, snap.NetworkOf(n.Addr)); whole > maxHostName {
+		return fmt.Errorf("Ignoring host %s, its name has %d characters with its domain, and DNS takes %d.", n.Name, whole, maxHostName)
+	}
 	return nil
+}
+
+// wholeLength is the length of a node's name with its domain.
+func wholeLength(snap *nodedb.Snapshot, n *nodedb.Node, nw *nodedb.Network) int {
+	return len(n.Name) + len(".") + len(domainIn(snap, nw))
 }
 
 // domainOf is the domain of an address: its network's, or the site's.
 func domainOf(snap *nodedb.Snapshot, a netip.Addr) string {
-	if nw := snap.NetworkOf(a); nw != nil && nw.Domain != "" {
+	return domainIn(snap, snap.NetworkOf(a))
+}
+
+func domainIn(snap *nodedb.Snapshot, nw *nodedb.Network) string {
+	if nw != nil && nw.Domain != "" {
 		return strings.ToLower(nw.Domain)
 	}
 	return strings.ToLower(snap.Site("domain"))
