@@ -95,7 +95,7 @@ func (l *leaser) avoid(ctx context.Context, m netboot.Machine, a netip.Addr) err
 	l.drop(a)
 	l.mu.Unlock()
 	return l.db.Update(ctx, func(tx *nodedb.Tx) error {
-		tx.Put(leaseKey(a), Lease{Expires: l.now().Add(quarantine), Bad: true}.attrs())
+		putLease(tx, a, Lease{Expires: l.now().Add(quarantine), Bad: true}, l.now())
 		return nil
 	})
 }
@@ -527,7 +527,7 @@ func (l *leaser) release(ctx context.Context, m netboot.Machine) error {
 		r, ok := tx.Get(leaseKey(m.Requested))
 		if lease := leaseOf(r); ok && lease.MAC == m.MAC.String() {
 			lease.Expires = l.now()
-			tx.Put(r.Key, lease.attrs())
+			putLease(tx, m.Requested, lease, l.now())
 		}
 		return nil
 	})
@@ -551,7 +551,7 @@ func (l *leaser) decline(ctx context.Context, nw *nodedb.Network, m netboot.Mach
 	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
 		r, ok := tx.Get(leaseKey(a))
 		if ok && leaseOf(r).MAC == mac || offered && o.mac == mac {
-			tx.Put(leaseKey(a), Lease{MAC: mac, Expires: l.now().Add(quarantine), Bad: true}.attrs())
+			putLease(tx, a, Lease{MAC: mac, Expires: l.now().Add(quarantine), Bad: true}, l.now())
 		}
 		return nil
 	})
@@ -576,7 +576,7 @@ func (s *Service) Release(ctx context.Context, addrs []netip.Addr) error {
 	s.leases.letGo(addrs)
 	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		for _, a := range addrs {
-			tx.Delete(leaseKey(a))
+			dropLease(tx, a)
 		}
 		return nil
 	})

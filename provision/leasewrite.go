@@ -83,10 +83,9 @@ func (l *leaser) commit(some []*taking) {
 	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
 		now := l.now()
 		for _, t := range some {
-			k := leaseKey(t.addr)
-			r, there := tx.Get(k) // so that two servers cannot both write it
+			r, there := tx.Get(leaseKey(t.addr)) // so that two servers cannot both write it
 			if t.ok = leasable(tx.Snapshot(), r, there, t.addr, t.mac, now); t.ok {
-				tx.Put(k, Lease{MAC: t.mac, Name: t.name, Expires: now.Add(t.length)}.attrs())
+				putLease(tx, t.addr, Lease{MAC: t.mac, Name: t.name, Expires: now.Add(t.length)}, now)
 			}
 		}
 		return nil

@@ -23,6 +23,8 @@ type Names struct {
 	now    time.Time    // when they were read: leases that have ended by then have no names
 	ends   atomic.Int64 // when the next named lease ends, in seconds as Unix counts; 0: none is known
 
+	leaseTTL time.Duration // of dynamic clients' names
+
 	once  sync.Once
 	other map[string]other        // by name: aliases, further interfaces, dynamic clients, updates; made when first wanted
 	back  map[netip.Addr][]string // likewise, the names in other that have an address, in order
@@ -31,6 +33,7 @@ type Names struct {
 type other struct {
 	addr  netip.Addr // of a further interface
 	alias string     // the name it stands for
+	lease bool       // of a dynamic client
 }
 
 // NamesChanged is the revision at which anything changed last that names are
@@ -38,7 +41,7 @@ type other struct {
 func NamesChanged(snap *nodedb.Snapshot) int64 {
 	return snap.Changed(func(k nodedb.Kind) bool {
 		switch k {
-		case nodedb.KindNode, nodedb.KindGroup, nodedb.KindNetwork, nodedb.KindSite, kindWithdrawn, kindName, kindLease:
+		case nodedb.KindNode, nodedb.KindGroup, nodedb.KindNetwork, nodedb.KindSite, kindWithdrawn, kindName, kindLeaseName:
 			return true
 		}
 		return false
@@ -47,7 +50,7 @@ func NamesChanged(snap *nodedb.Snapshot) int64 {
 
 // NewNames returns the names in a snapshot, as they are now.
 func NewNames(snap *nodedb.Snapshot, now time.Time) *Names {
-	n := &Names{snap: snap, now: now}
+	n := &Names{snap: snap, now: now, leaseTTL: min(leaseLength(snap)/2, longestLeaseTTL)}
 	n.master, _ = netip.ParseAddr(snap.Site("master"))
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(strings.ToLower(host), ".")
@@ -102,16 +105,30 @@ func (n *Names) Of(node *nodedb.Node) string {
 
 // Lookup is what a name has: an address, or the name that it stands for.
 func (n *Names) Lookup(name string) (addr netip.Addr, alias string, ok bool) {
+	x, ok := n.Get(name)
+	return x.Addr, x.Alias, ok
+}
+
+// Get is a name with what it has.
+func (n *Names) Get(name string) (Name, bool) {
 	if name == n.server && n.master.IsValid() {
-		return n.master, "", true
+		return Name{Name: name, Addr: n.master}, true
 	}
 	short, domain, _ := strings.Cut(name, ".")
 	if node, err := n.snap.Node(short); err == nil && n.named(node) && domainOf(n.snap, node.Addr) == domain {
-		return node.Addr, "", true
+		return Name{Name: name, Addr: node.Addr}, true
 	}
 	n.once.Do(n.others)
 	o, ok := n.other[name]
-	return o.addr, o.alias, ok
+	return n.nameOf(name, o), ok
+}
+
+func (n *Names) nameOf(name string, o other) Name {
+	x := Name{Name: name, Addr: o.addr, Alias: o.alias}
+	if o.lease {
+		x.TTL = n.leaseTTL
+	}
+	return x
 }
 
 // named says whether a node's name is answered for.
@@ -195,22 +212,23 @@ type Name struct {
 	Name  string
 	Addr  netip.Addr
 	Alias string
+	TTL   time.Duration // how long others may remember it; zero: as long as the zone says
 }
 
 // All are all names, in any order.
 func (n *Names) All() iter.Seq[Name] {
 	return func(yield func(Name) bool) {
-		if n.server != "" && n.master.IsValid() && !yield(Name{n.server, n.master, ""}) {
+		if n.server != "" && n.master.IsValid() && !yield(Name{Name: n.server, Addr: n.master}) {
 			return
 		}
 		for _, node := range n.snap.Nodes() {
-			if n.named(node) && !yield(Name{n.Of(node), node.Addr, ""}) {
+			if n.named(node) && !yield(Name{Name: n.Of(node), Addr: node.Addr}) {
 				return
 			}
 		}
 		n.once.Do(n.others)
 		for name, o := range n.other {
-			if !yield(Name{name, o.addr, o.alias}) {
+			if !yield(n.nameOf(name, o)) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -70,6 +71,63 @@ func TestNames(t *testing.T) {
 	}
 	if _, _, ok := NewNames(db.Snapshot(), time.Now()).Lookup("esx1.cluster.test"); ok {
 		t.Error("a withdrawn name is answered")
+	}
+}
+
+// TestLeaseSerial: names of leases come, change and go with a new serial; that a
+// lease is renewed moves nothing.
+func TestLeaseSerial(t *testing.T) {
+	s, c := newService(t)
+	dynamicNet(t, s)
+	nodedbtest.Put(t, s.DB, nodedbtest.Site("dhcplease", "120"))
+	p, err := s.Plan(t.Context(), stranger(1, netboot.AskDiscover))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(as netboot.Ask, name string) func() {
+		return func() {
+			m := stranger(1, as)
+			m.PXE, m.Requested, m.Hostname = false, p.Addr.Addr(), name
+			if p, err := s.Plan(t.Context(), m); err != nil && !errors.Is(err, netboot.ErrIgnore) || p != nil && p.Nak {
+				t.Fatal(p, err)
+			}
+		}
+	}
+	for _, tt := range []struct {
+		what  string
+		do    func()
+		name  string // that is answered for then
+		moves bool
+	}{
+		{"a new lease", ask(netboot.AskRequest, "laptop"), "laptop", true},
+		{"renewed", ask(netboot.AskRequest, "laptop"), "laptop", false},
+		{"under another name", ask(netboot.AskRequest, "desktop"), "desktop", true},
+		{"under none", ask(netboot.AskRequest, ""), "", true},
+		{"renewed under none", ask(netboot.AskRequest, ""), "", false},
+		{"with a name", ask(netboot.AskRequest, "laptop"), "laptop", true},
+		{"given back", ask(netboot.AskRelease, ""), "", true},
+		{"taken again", ask(netboot.AskRequest, "laptop"), "laptop", true},
+		{"forgotten", func() { s.Release(t.Context(), []netip.Addr{p.Addr.Addr()}) }, "", true},
+		{"taken anew", ask(netboot.AskRequest, "laptop"), "laptop", true},
+		{"halfway", func() { c.tick(time.Minute) }, "laptop", false},
+		{"ended", func() { c.tick(2 * time.Minute) }, "", true},
+		{"long ended", func() { c.tick(time.Hour) }, "", false},
+	} {
+		before := NamesChanged(s.DB.Snapshot())
+		tt.do()
+		if err := s.endNames(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if moved := NamesChanged(s.DB.Snapshot()) != before; moved != tt.moves {
+			t.Errorf("%s: the serial moves: %v, want %v", tt.what, moved, tt.moves)
+		}
+		n := NewNames(s.DB.Snapshot(), c.now)
+		for _, name := range []string{"laptop", "desktop"} {
+			x, ok := n.Get(name + ".cluster.test")
+			if ok != (name == tt.name) || ok && x.TTL != time.Minute {
+				t.Errorf("%s: %s: answered %v, for %v", tt.what, name, ok, x.TTL)
+			}
+		}
 	}
 }
 
@@ -157,6 +215,9 @@ func TestNameUpdates(t *testing.T) {
 	}
 	if _, _, ok := NewNames(s.DB.Snapshot(), c.now.Add(13*time.Hour)).Lookup("laptop.cluster.test"); ok {
 		t.Error("a lease that has ended has a name")
+	}
+	if x, _ := n.Get("laptop.cluster.test"); x.TTL != 300*time.Second {
+		t.Errorf("laptop may be remembered for %v", x.TTL)
 	}
 	if a, _, _ := n.Lookup("esx1.cluster.test"); a != netip.MustParseAddr("10.1.0.11") {
 		t.Errorf("a machine that calls itself esx1 took its name: %v", a)

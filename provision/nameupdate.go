@@ -73,22 +73,25 @@ func updateName(tx *nodedb.Tx, names *Names, c NameChange) error {
 // given adds the names that updates gave, and those of dynamic clients.
 func (n *Names) given() {
 	domain := strings.ToLower(n.snap.Site("domain"))
-	for _, l := range Leases(n.snap) {
-		if l.Name == "" || l.Bad || !l.Expires.After(n.now) {
+	for _, r := range n.snap.Records(kindLeaseName) {
+		a, _ := netip.ParseAddr(r.Name)
+		lease, _ := n.snap.Record(leaseKey(a))
+		l := leaseOf(lease)
+		if !a.IsValid() || l.Bad || !l.Expires.After(n.now) {
 			continue
 		}
 		if first := n.ends.Load(); first == 0 || l.Expires.Unix() < first {
 			n.ends.Store(l.Expires.Unix())
 		}
 		d := domain
-		if nw := n.snap.NetworkOf(l.Addr); nw != nil {
+		if nw := n.snap.NetworkOf(a); nw != nil {
 			if dd := nw.Attr("networks.ddnsdomain"); dd != "" {
 				d = strings.ToLower(dd)
 			} else if nw.Domain != "" {
 				d = strings.ToLower(nw.Domain)
 			}
 		}
-		n.give(strings.ToLower(l.Name)+"."+d, other{addr: l.Addr})
+		n.give(r.Attrs["leasename.name"]+"."+d, other{addr: a, lease: true})
 	}
 	for _, r := range n.snap.Records(kindName) {
 		if alias := r.Attrs["name.cname"]; alias != "" {

@@ -155,12 +155,17 @@ func denied(n *nodedb.Node, m netboot.Machine) bool {
 	return false
 }
 
+// leaseLength is how long the site has addresses leased for.
+func leaseLength(snap *nodedb.Snapshot) time.Duration {
+	if sec, err := strconv.Atoi(snap.Site("dhcplease")); err == nil && sec > 0 {
+		return time.Duration(sec) * time.Second
+	}
+	return defaultLease
+}
+
 // netPlan is what every machine of a network is told.
 func (s *Service) netPlan(snap *nodedb.Snapshot, nw *nodedb.Network, server netip.Addr) *netboot.Plan {
-	p := &netboot.Plan{Server: server, Next: server, MTU: nw.MTU, Lease: defaultLease, Domain: snap.Site("domain")}
-	if sec, err := strconv.Atoi(snap.Site("dhcplease")); err == nil && sec > 0 {
-		p.Lease = time.Duration(sec) * time.Second
-	}
+	p := &netboot.Plan{Server: server, Next: server, MTU: nw.MTU, Lease: leaseLength(snap), Domain: snap.Site("domain")}
 	if nw.Domain != "" {
 		p.Domain = nw.Domain
 	}

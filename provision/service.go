@@ -108,6 +108,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.watchArrivals(ctx) })
 	wg.Go(func() { s.makeKeys(ctx) })
+	wg.Go(func() { s.watchNames(ctx) })
 	defer wg.Wait()
 	return s.journal.run(ctx)
 }

@@ -143,8 +143,8 @@ func (n *names) Zones() []dns.Zone {
 }
 
 func (n *names) Host(name string) (dns.Host, bool) {
-	addr, alias, ok := n.Lookup(name)
-	return host(addr, alias), ok
+	x, ok := n.Get(name)
+	return host(x), ok
 }
 
 func (n *names) Addr(a netip.Addr) []string { return n.Reverse(a) }
@@ -152,18 +152,18 @@ func (n *names) Addr(a netip.Addr) []string { return n.Reverse(a) }
 func (n *names) Hosts() iter.Seq2[string, dns.Host] {
 	return func(yield func(string, dns.Host) bool) {
 		for x := range n.All() {
-			if !yield(x.Name, host(x.Addr, x.Alias)) {
+			if !yield(x.Name, host(x)) {
 				return
 			}
 		}
 	}
 }
 
-func host(addr netip.Addr, alias string) dns.Host {
-	if alias != "" {
-		return dns.Host{Alias: alias}
+func host(x provision.Name) dns.Host {
+	if x.Alias != "" {
+		return dns.Host{Alias: x.Alias, TTL: x.TTL}
 	}
-	return dns.Host{Addrs: []netip.Addr{addr}}
+	return dns.Host{Addrs: []netip.Addr{x.Addr}, TTL: x.TTL}
 }
 
 // keys are the TSIG keys that may update names: passwd rows of key tsig, the

@@ -38,8 +38,9 @@ func TestNamesAnew(t *testing.T) {
 	first := z.current()
 	z.set(t, "margay.timeline", "esx1", "timeline.steps", "x")
 	z.set(t, nodedb.KindPasswd, "system", "passwd.username", "root")
+	z.set(t, "margay.lease", "10.1.9.9", "lease.expires", strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10))
 	if z.current() != first {
-		t.Error("a timeline and a password made other names")
+		t.Error("a timeline, a password and a lease made other names")
 	}
 	serial := func() uint32 { return z.current().Zones()[0].Serial }
 	for _, c := range []struct {
@@ -50,8 +51,7 @@ func TestNamesAnew(t *testing.T) {
 		{nodedb.KindSite, "domain", "site.value", "other.test"},
 		{nodedb.KindNetwork, "10.1.0.0" + nodedb.KeySep + "255.255.0.0", "networks.domain", "third.test"},
 		{"margay.withdrawn", "esx1", "withdrawn.dns", "1"},
-		{"margay.lease", "10.1.9.9", "lease.expires", strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)},
-		{"margay.lease", "10.1.9.9", "lease.name", "guest"},
+		{"margay.leasename", "10.1.9.9", "leasename.name", "guest"},
 		{"margay.name", "x.third.test", "name.a", "10.1.0.99"},
 	} {
 		names, before := z.current(), serial()
@@ -60,7 +60,7 @@ func TestNamesAnew(t *testing.T) {
 			t.Errorf("%s %s: the same names, serial %d after %d", c.kind, c.column, serial(), before)
 		}
 	}
-	if h, ok := z.current().Host("guest.third.test"); !ok || h.Addrs[0] != netip.MustParseAddr("10.1.9.9") {
+	if h, ok := z.current().Host("guest.third.test"); !ok || h.Addrs[0] != netip.MustParseAddr("10.1.9.9") || h.TTL != 300*time.Second {
 		t.Errorf("the lease's name has %v", h)
 	}
 	if z.last.Stale(time.Now()) || !z.last.Stale(time.Now().Add(time.Hour)) {
@@ -68,6 +68,7 @@ func TestNamesAnew(t *testing.T) {
 	}
 	names := z.current()
 	z.set(t, "margay.lease", "10.1.9.9", "lease.expires", strconv.FormatInt(time.Now().Unix(), 10))
+	z.set(t, "margay.leasename", "10.1.9.9", "leasename.name", "")
 	if _, ok := z.current().Host("guest.third.test"); ok || z.current() == names {
 		t.Error("a lease that has ended has a name")
 	}

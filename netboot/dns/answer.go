@@ -92,7 +92,8 @@ func (t *table) reverse(r *reply, q *query, z *Zone, at int) {
 	}
 	if q.qtype == miekg.TypePTR {
 		for _, n := range names {
-			r.name(owner{at: atQuestion}, miekg.TypePTR, z.ttl(), n)
+			h, _ := t.names.Host(n)
+			r.name(owner{at: atQuestion}, miekg.TypePTR, z.ttlOf(h), n)
 			r.an++
 		}
 	}
@@ -117,7 +118,7 @@ func (t *table) host(r *reply, q *query, z *Zone) {
 			}
 			return
 		}
-		r.name(own, miekg.TypeCNAME, z.ttl(), h.Alias)
+		r.name(own, miekg.TypeCNAME, z.ttlOf(h), h.Alias)
 		r.an++
 		name = strings.ToLower(h.Alias)
 		own = owner{name: name}
@@ -134,13 +135,13 @@ func (t *table) records(r *reply, own owner, qtype uint16, z *Zone, h Host) {
 	case miekg.TypeA, miekg.TypeAAAA:
 		for _, a := range h.Addrs {
 			if a.Is4() == (qtype == miekg.TypeA) {
-				r.address(own, z.ttl(), a)
+				r.address(own, z.ttlOf(h), a)
 				r.an++
 			}
 		}
 	case miekg.TypeCNAME:
 		if h.Alias != "" {
-			r.name(own, miekg.TypeCNAME, z.ttl(), h.Alias)
+			r.name(own, miekg.TypeCNAME, z.ttlOf(h), h.Alias)
 			r.an++
 		}
 	case miekg.TypeMX:
@@ -171,7 +172,7 @@ func (t *table) glue(r *reply, name string) {
 		return
 	}
 	for _, a := range h.Addrs {
-		r.address(owner{name: name}, z.ttl(), a)
+		r.address(owner{name: name}, z.ttlOf(h), a)
 		r.ar++
 	}
 }

@@ -31,6 +31,7 @@ type Host struct {
 	Addrs []netip.Addr
 	Alias string // the name that this one stands for; nothing else counts then
 	MX    []MX
+	TTL   time.Duration // of each record; zero, or longer than the zone's: that
 }
 
 // An MX is a mail server.
@@ -62,6 +63,14 @@ const (
 
 func (z *Zone) ttl() uint32     { return ttlSeconds(z.TTL, defaultTTL) }
 func (z *Zone) missing() uint32 { return ttlSeconds(z.Missing, defaultMissing) }
+
+// ttlOf is how long a host's records may be remembered.
+func (z *Zone) ttlOf(h Host) uint32 {
+	if h.TTL <= 0 {
+		return z.ttl()
+	}
+	return min(z.ttl(), ttlSeconds(h.TTL, 0))
+}
 
 // ttlSeconds is d as DNS counts it; RFC 2181, 8 has 31 bits.
 func ttlSeconds(d, unset time.Duration) uint32 {

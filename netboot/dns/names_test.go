@@ -241,6 +241,52 @@ func TestEDNS(t *testing.T) {
 	}
 }
 
+// TestTTL: what soon may be another's is not remembered for the zone's day, by
+// name, by address, as another's alias and by secondaries.
+func TestTTL(t *testing.T) {
+	names := cluster(7)
+	short := host("10.1.0.77")
+	short.TTL = time.Minute
+	names.hosts["guest.cluster.test"], names.addrs[short.Addrs[0]] = short, []string{"guest.cluster.test"}
+	long := host("10.1.0.78")
+	long.TTL = 1000 * time.Hour
+	names.hosts["long.cluster.test"] = long
+	names.hosts["alias.cluster.test"] = Host{Alias: "guest.cluster.test", TTL: 2 * time.Minute}
+	p := &Policy{Secondaries: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}
+	at := serve(t, &Server{Names: always(names), Policy: func() *Policy { return p }})
+	want := map[string]uint32{"guest.cluster.test.": 60, "long.cluster.test.": 86400, "alias.cluster.test.": 120, "77.0.1.10.in-addr.arpa.": 60}
+	look := func(how string, all []miekg.RR) {
+		for _, rr := range all {
+			if ttl, ok := want[rr.Header().Name]; ok && rr.Header().Ttl != ttl {
+				t.Errorf("%s: %v, want %d", how, rr, ttl)
+			}
+		}
+	}
+	for name := range want {
+		qtype := "A"
+		if strings.HasSuffix(name, "arpa.") {
+			qtype = "PTR"
+		}
+		m, err := miekg.Exchange(ask(name, qtype), at.String())
+		if err != nil || len(m.Answer) == 0 {
+			t.Fatalf("%s: %v (%v)", name, m, err)
+		}
+		look("asked", m.Answer)
+	}
+	for _, zone := range []string{"cluster.test.", "1.10.in-addr.arpa."} {
+		in, err := new(miekg.Transfer).In(ask(zone, "AXFR"), at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for env := range in {
+			if env.Error != nil {
+				t.Fatal(env.Error)
+			}
+			look("transferred", env.RR)
+		}
+	}
+}
+
 func TestReverseZones(t *testing.T) {
 	tests := []struct{ prefix, want string }{
 		{"10.1.2.0/24", "2.1.10.in-addr.arpa"},

@@ -79,11 +79,11 @@ func (t *table) allHosts(z *Zone, out *transferWriter) {
 		}
 		own := owner{name: name}
 		if h.Alias != "" {
-			out.add(func() { out.r.name(own, miekg.TypeCNAME, z.ttl(), h.Alias) })
+			out.add(func() { out.r.name(own, miekg.TypeCNAME, z.ttlOf(h), h.Alias) })
 			continue
 		}
 		for _, a := range h.Addrs {
-			out.add(func() { out.r.address(own, z.ttl(), a) })
+			out.add(func() { out.r.address(own, z.ttlOf(h), a) })
 		}
 		for _, mx := range h.MX {
 			out.add(func() { out.r.mx(own, z.ttl(), mx) })
@@ -105,7 +105,8 @@ func (t *table) allAddrs(z *Zone, out *transferWriter) {
 				continue
 			}
 			for _, n := range t.names.Addr(a) {
-				out.add(func() { out.r.name(owner{name: name}, miekg.TypePTR, z.ttl(), n) })
+				h, _ := t.names.Host(n)
+				out.add(func() { out.r.name(owner{name: name}, miekg.TypePTR, z.ttlOf(h), n) })
 			}
 		}
 	}
