@@ -341,6 +341,45 @@ func TestRequestTwice(t *testing.T) {
 	c.ack(1)
 }
 
+// A copy of the request that comes late, as networks make them, ends nothing; a
+// client that was silent and asks again is answered from the start.
+func TestRequestComesLate(t *testing.T) {
+	addr := serve(t, &Server{Opener: files{"f": noise(512*2 + 5)}}, "127.0.0.1:0")
+	c := dial(t, addr)
+	front := c.to
+	const request = "\x00\x01f\x00octet\x00"
+	c.send(request)
+	c.block(1)
+	first := c.to
+	c.ack(1)
+	c.block(2)
+	c.to = front
+	c.send(request)
+	if p := c.receive(100 * time.Millisecond); strings.HasPrefix(p, "\x00\x03\x00\x01") {
+		t.Fatal("a late copy of the request began anew")
+	}
+	c.to = first
+	c.ack(2)
+	c.fresh(3)
+
+	deadline := time.Now().Add(20 * time.Second)
+	for again := false; !again; {
+		if time.Now().After(deadline) {
+			t.Fatal("never begun anew")
+		}
+		c.to = front
+		c.send(request)
+		for {
+			c.to = netip.AddrPort{}
+			p := c.receive(100 * time.Millisecond)
+			if p == "" {
+				break
+			}
+			again = again || c.to != first && strings.HasPrefix(p, "\x00\x03\x00\x01")
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	e := newEvents()
 	addr := serve(t, &Server{Opener: files{}, Observer: e}, "127.0.0.1:0")

@@ -15,6 +15,10 @@ import (
 // by a newer request, or never begun.
 var errStopped = errors.New("stopped")
 
+// lateCopy is how long after a client's last block a copy of its request is
+// taken for a late one. A machine that begins anew was restarted meanwhile.
+const lateCopy = time.Second
+
 // deafTries is how often the first packet is sent to a client that never
 // answered. The address may be forged: what it gets must stay small.
 const deafTries = 5
@@ -144,7 +148,8 @@ func (t *transfer) duplicate(now time.Time, out *outbox) {
 }
 
 // repeat answers a copy of the request that began t, and says whether it was
-// one. A client that already took a block and asks again begins anew.
+// one. A client that already took blocks and asks again begins anew; but a copy
+// that the network made, or held back, must not end what is well under way.
 func (t *transfer) repeat(asked string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,6 +161,9 @@ func (t *transfer) repeat(asked string) bool {
 			t.again = true
 			t.sock.sending(t.send)
 		}
+		return true
+	}
+	if asked == t.asked && time.Since(t.heard) < lateCopy {
 		return true
 	}
 	t.end(errors.New("asked for anew"))
