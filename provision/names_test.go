@@ -86,6 +86,7 @@ func TestLeaseSerial(t *testing.T) {
 	}
 	ask := func(as netboot.Ask, name string) func() {
 		return func() {
+			c.tick(time.Second)
 			m := stranger(1, as)
 			m.PXE, m.Requested, m.Hostname = false, p.Addr.Addr(), name
 			if p, err := s.Plan(t.Context(), m); err != nil && !errors.Is(err, netboot.ErrIgnore) || p != nil && p.Nak {
