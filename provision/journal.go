@@ -172,9 +172,14 @@ func (t *track) begin(now time.Time, mode nodedb.Mode) *Timeline {
 // step adds a step to the node's running boot and tells the watchers. A step
 // that says the same as the one before is the same step.
 func (j *journal) step(node string, mode nodedb.Mode, name StepName, text string) {
+	j.stepBy(netboot.Machine{}, node, mode, name, text)
+}
+
+// stepBy adds a step of which the machine is known that took it.
+func (j *journal) stepBy(m netboot.Machine, node string, mode nodedb.Mode, name StepName, text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.add(node, mode, name, text)
+	j.addBy(m, node, mode, name, text)
 }
 
 // note adds what was done to a machine from outside. It belongs to the boot
@@ -200,6 +205,10 @@ func (s *Service) Note(node string, name StepName, text string) {
 var after = map[StepName]bool{StepBooted: true, StepRefused: true, StepHook: true, StepAnswers: true, StepSilent: true}
 
 func (j *journal) add(node string, mode nodedb.Mode, name StepName, text string) {
+	j.addBy(netboot.Machine{}, node, mode, name, text)
+}
+
+func (j *journal) addBy(m netboot.Machine, node string, mode nodedb.Mode, name StepName, text string) {
 	now := j.now()
 	t := j.track(node)
 	tl := t.current()
@@ -226,7 +235,27 @@ func (j *journal) add(node string, mode nodedb.Mode, name StepName, text string)
 	}
 	t.dirty = true
 	j.nudge()
-	j.log.Info("step", "node", node, "step", string(name), "text", text)
+	j.tell(m, node, name, text)
+}
+
+// tell puts a step in the log, with the machine's MAC and address, or else those
+// that the table has of the node.
+func (j *journal) tell(m netboot.Machine, node string, name StepName, text string) {
+	args := []any{"node", node, "step", string(name), "text", text}
+	addr := m.Addr
+	if j.db != nil {
+		snap := j.db.Snapshot()
+		if mac := macOf(snap, node, m); mac != "" {
+			args = append(args, "mac", mac)
+		}
+		if n, err := snap.Node(node); err == nil && (!addr.IsValid() || addr.IsUnspecified()) {
+			addr = n.Addr
+		}
+	}
+	if addr.IsValid() {
+		args = append(args, "addr", addr)
+	}
+	j.log.Info("step", args...)
 }
 
 // nudge wakes the watchers. The caller holds mu.

@@ -37,10 +37,10 @@ func (s *Service) Observe(e netboot.Event) {
 		s.journal.file(n, e)
 	case netboot.StepRefused:
 		if !sought(e) {
-			s.journal.step(n.Name, n.Mode, StepRefused, refusedText(e))
+			s.journal.stepBy(e.Machine, n.Name, n.Mode, StepRefused, refusedText(e))
 		}
 	case netboot.StepForeign:
-		s.journal.step(n.Name, n.Mode, StepRefused, foreignText(e))
+		s.journal.stepBy(e.Machine, n.Name, n.Mode, StepRefused, foreignText(e))
 	}
 }
 
@@ -101,9 +101,9 @@ func (j *journal) dhcp(n *nodedb.Node, e netboot.Event) {
 		return // the running system renews its lease
 	}
 	if e.Step == netboot.StepOffer {
-		j.add(n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks, offered %s", asker(m), e.Addr))
+		j.addBy(e.Machine, n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks, offered %s", asker(m), e.Addr))
 	} else if e.Step == netboot.StepNak {
-		j.add(n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks for %s, which is not its address; told so", asker(m), m.Requested))
+		j.addBy(e.Machine, n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks for %s, which is not its address; told so", asker(m), m.Requested))
 	}
 }
 
@@ -138,7 +138,7 @@ func (j *journal) file(n *nodedb.Node, e netboot.Event) {
 	defer j.mu.Unlock()
 	if e.Machine.Head {
 		if e.Done && path.Base(e.Name) == "ks.cfg" {
-			j.add(n.Name, n.Mode, StepReport, "asked how long its kickstart is")
+			j.addBy(e.Machine, n.Name, n.Mode, StepReport, "asked how long its kickstart is")
 		}
 		return
 	}
@@ -153,7 +153,7 @@ func (j *journal) file(n *nodedb.Node, e netboot.Event) {
 		if tl := j.track(n.Name).current(); step == StepKickstart && tl != nil && tl.Has(StepKickstart) {
 			text += " again"
 		}
-		j.add(n.Name, n.Mode, step, text)
+		j.addBy(e.Machine, n.Name, n.Mode, step, text)
 	}
 }
 
@@ -174,7 +174,7 @@ func (j *journal) module(n *nodedb.Node, name string, e netboot.Event) bool {
 	l.Last = j.now()
 	if l.First.IsZero() {
 		l.First = l.Last
-		j.add(n.Name, n.Mode, StepModules, fmt.Sprintf("fetches %d modules, %.1f MB", l.Total, float64(l.Size)/1e6))
+		j.addBy(e.Machine, n.Name, n.Mode, StepModules, fmt.Sprintf("fetches %d modules, %.1f MB", l.Total, float64(l.Size)/1e6))
 	}
 	if e.Done && e.Err == nil && e.Bytes >= size {
 		if t.loaded == nil {
@@ -184,7 +184,7 @@ func (j *journal) module(n *nodedb.Node, name string, e netboot.Event) bool {
 		l.Count++
 		l.Bytes += size
 		if l.Count == l.Total {
-			j.add(n.Name, n.Mode, StepModules, l.String())
+			j.addBy(e.Machine, n.Name, n.Mode, StepModules, l.String())
 		}
 	}
 	j.nudge()

@@ -93,6 +93,13 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 			known := strings.Contains(logged, tt.why) // by what an earlier row asked
+			told := func() bool {
+				return (known || tt.silent || strings.Count(s.log.String(), `"msg":"refused"`) > strings.Count(logged, `"msg":"refused"`)) &&
+					(tt.node == "" || strings.Contains(s.must("history", tt.node, "--boots"), tt.why))
+			}
+			for end := time.Now().Add(20 * time.Second); !told() && time.Now().Before(end); { // who asks is answered first
+				time.Sleep(10 * time.Millisecond)
+			}
 			if n := strings.Count(s.log.String(), `"msg":"refused"`) - strings.Count(logged, `"msg":"refused"`); n > 1 || n == 0 && !known && !tt.silent {
 				t.Errorf("the log tells of %d refusals:\n%s", n, s.log.String()[len(logged):])
 			}
@@ -129,7 +136,11 @@ func TestRefusals(t *testing.T) {
 		if line["time"] == nil || line["level"] == nil || line["msg"] == nil {
 			t.Errorf("the log says %v", line)
 		}
-		if line["msg"] == "step" && (line["node"] == nil || line["step"] == nil || line["text"] == nil) {
+		if line["msg"] != "step" {
+			continue
+		}
+		node, _ := line["node"].(string)
+		if len(node) != 4 || line["step"] == nil || line["text"] == nil || line["mac"] != "52:54:00:00:00:0"+node[3:] || line["addr"] != "127.0.0.1" && line["addr"] != "127.0.0."+node[3:] {
 			t.Errorf("a step without its fields: %v", line)
 		}
 	}
