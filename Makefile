@@ -70,11 +70,13 @@ soak:
 cross:
 	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/margay-arm64 ./cmd/margay
 
-# DESTDIR and PREFIX as packagers know them; the unit file is not enabled.
+# DESTDIR and PREFIX as packagers know them; the unit file is not enabled, and
+# its defaults are left alone where they are.
 PREFIX ?= /usr
 install: build
 	install -D -m 0755 bin/margay $(DESTDIR)$(PREFIX)/bin/margay
 	install -D -m 0644 packaging/margay.service $(DESTDIR)/lib/systemd/system/margay.service
+	test -e $(DESTDIR)/etc/default/margay || install -D -m 0644 packaging/margay.default $(DESTDIR)/etc/default/margay
 
 clean:
 	rm -rf bin
