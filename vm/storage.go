@@ -67,8 +67,9 @@ func ParseLocation(s string) (Location, error) {
 	if !ok {
 		return l, badLocation(s)
 	}
+	scheme = strings.ToLower(scheme)
 	rest = strings.TrimRight(rest, "/")
-	switch l.Scheme = Scheme(strings.ToLower(scheme)); l.Scheme {
+	switch l.Scheme = Scheme(scheme); l.Scheme {
 	case NFS:
 		server, path, _ := strings.Cut(rest, "/")
 		l.Server = strings.TrimSuffix(server, ":")
@@ -81,8 +82,10 @@ func ParseLocation(s string) (Location, error) {
 		if l.Name == "" || strings.Contains(l.Name, "/") {
 			return l, Errorf(ErrInvalid, "storage %q: write vmfs://datastore", s)
 		}
-	default:
+	case "phy", "dir", "iscsi": // xCAT's, for other hypervisors
 		return l, badLocation(s)
+	default:
+		return l, Errorf(ErrInvalid, "%s is unsupported at this time (nfs would be)", scheme)
 	}
 	if u, err := url.PathUnescape(l.Name); err == nil && l.Scheme == VMFS {
 		l.Name = u

@@ -36,6 +36,19 @@ func TestParseLocation(t *testing.T) {
 	}
 }
 
+// What is no storage of ESXi is refused in xCAT's words.
+func TestForeignStorage(t *testing.T) {
+	const plain = " not supported storage specification for ESX plugin,\n\t'nfs://<server>/<path>'\n\t\tor\n\t'vmfs://<vmfs>'\n only currently supported vm.storage supported for ESX at the moment"
+	for in, want := range map[string]string{
+		"phy:/dev/sda": "phy:/dev/sda" + plain, "dir:///vms": "dir:///vms" + plain, "iscsi://srv/x": "iscsi://srv/x" + plain, "datastore1": "datastore1" + plain,
+		"lvm://vg0": "lvm is unsupported at this time (nfs would be)", "RBD://pool/x=scsi": "rbd is unsupported at this time (nfs would be)",
+	} {
+		if _, err := ParseLocation(in); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", in, err, want)
+		}
+	}
+}
+
 func TestLabel(t *testing.T) {
 	tests := []struct{ in, want string }{
 		{"nfs://192.168.0.1/vms/vmware", "nfs_192.168.0.1_vms_vmware"},
