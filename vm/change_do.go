@@ -15,7 +15,7 @@ func (m *Manager) Change(ctx context.Context, snap *nodedb.Snapshot, nodes []*no
 		guests, found := look(ctx, hv, guests, Query{Detail: true}, emit)
 		mk := newMaker(m, snap, hv, MakeRequest{})
 		var wg sync.WaitGroup
-		slots := make(chan struct{}, maxChanges)
+		slots := make(chan struct{}, workers(guests, maxChanges))
 		for _, g := range guests {
 			v, ok := found[g.Name]
 			if !ok {
@@ -33,7 +33,8 @@ func (m *Manager) Change(ctx context.Context, snap *nodedb.Snapshot, nodes []*no
 	})
 }
 
-// maxChanges bounds how many guests of one endpoint are changed at a time.
+// maxChanges is how many guests of one endpoint are changed at a time, unless
+// its limits say.
 const maxChanges = 8
 
 // A changer does one chvm to one guest.

@@ -288,7 +288,7 @@ func (m *Manager) Clone(ctx context.Context, snap *nodedb.Snapshot, nodes []*nod
 		}
 		guests, found := look(ctx, hv, guests, Query{}, emit)
 		var wg sync.WaitGroup
-		slots := make(chan struct{}, maxClones)
+		slots := make(chan struct{}, workers(guests, maxClones))
 		for _, g := range guests {
 			if _, ok := found[g.Name]; ok {
 				emit(Result{Node: g.Name, Err: Errorf(ErrExists, "Virtual Machine already exists")})

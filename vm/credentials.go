@@ -36,7 +36,7 @@ func HostEndpoint(snap *nodedb.Snapshot, name string) (Endpoint, error) {
 			e.Host = n.Addr.String()
 		}
 	}
-	return withSecrets(snap, e), nil
+	return withLimits(snap, withSecrets(snap, e))
 }
 
 // VCenterEndpoint is how a vCenter is reached: its name, its node, or a vpx://
@@ -49,7 +49,7 @@ func VCenterEndpoint(snap *nodedb.Snapshot, name string) (Endpoint, error) {
 	if n, err := snap.Node(name); err == nil && n.Addr.IsValid() {
 		e.Host = n.Addr.String()
 	}
-	return withSecrets(snap, e), nil
+	return withLimits(snap, withSecrets(snap, e))
 }
 
 func uriEndpoint(snap *nodedb.Snapshot, uri string, want Kind) (Endpoint, error) {
@@ -61,7 +61,7 @@ func uriEndpoint(snap *nodedb.Snapshot, uri string, want Kind) (Endpoint, error)
 		return e, Errorf(ErrInvalid, "%s is a %s:// address where %s:// is wanted", e.Host, e.Kind, want)
 	}
 	e.Name = e.Host
-	return withSecrets(snap, e), nil
+	return withLimits(snap, withSecrets(snap, e))
 }
 
 // withSecrets fills in who logs in and what is trusted. Credentials are looked

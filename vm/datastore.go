@@ -248,20 +248,10 @@ func (f *Files) send(ctx context.Context, s Sending, part Path, src io.ReadSeeke
 		if err == nil || ctx.Err() != nil || try == tries || !passing(err) {
 			return sum, err
 		}
-		if pause(ctx, try) != nil {
+		if Pause(ctx, try) != nil {
 			return "", err
 		}
 		resume = true
-	}
-}
-
-// pause lets a network or a host's agent come back.
-func pause(ctx context.Context, try int) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Duration(try) * 200 * time.Millisecond):
-		return nil
 	}
 }
 
@@ -437,7 +427,7 @@ func (f *Files) Get(ctx context.Context, r Receiving) (int64, string, error) {
 			try = 1
 		}
 		done += n
-		if err != nil && (try == tries || !passing(err) || pause(ctx, try) != nil) {
+		if err != nil && (try == tries || !passing(err) || Pause(ctx, try) != nil) {
 			return done, "", err
 		}
 	}

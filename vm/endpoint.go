@@ -27,6 +27,8 @@ type Endpoint struct {
 	Plain      bool   // transport=http
 	NoVerify   bool   // no_verify=1
 	AutoAnswer bool   // auto_answer=1
+	Workers    int    // workers=: tasks at a time; 0: the default of its kind
+	Tries      int    // retries= and 1: how often what does no harm is asked; 0: the default
 	Proxy      *url.URL
 	VCenter    string   // vcenter=; "*": ask the host
 	Path       []string // of a vpx address: datacenter, folders, cluster, server
@@ -158,8 +160,13 @@ func (e *Endpoint) params(q url.Values) error {
 			if e.SSHPort, err = strconv.Atoi(v); err != nil {
 				err = Errorf(ErrInvalid, "ssh_port=%s: not a number", v)
 			}
+		case "workers":
+			e.Workers, err = parseWorkers(name, v)
+		case "retries":
+			e.Tries, err = parseRetries(name, v)
+			e.Tries++
 		default:
-			err = Errorf(ErrInvalid, "parameter %s is unknown; transport, vcenter, no_verify, auto_answer, proxy and ssh_port are known", name)
+			err = Errorf(ErrInvalid, "parameter %s is unknown; transport, vcenter, no_verify, auto_answer, proxy, ssh_port, workers and retries are known", name)
 		}
 		if err != nil {
 			return err

@@ -203,7 +203,10 @@ func (m *Manager) adopt(ctx context.Context, snap *nodedb.Snapshot, n *nodedb.No
 	if err != nil {
 		return nil, err
 	}
-	lines := describeHost(hv.About(), h)
+	lines, err := describeHost(hv.About(), h, n)
+	if err != nil {
+		return nil, err
+	}
 	if !HasVCenter(n) {
 		if h.VCenter != "" {
 			lines = append(lines, "managed by vCenter "+h.VCenter+"; set hostmanager to it")
@@ -245,18 +248,6 @@ func (m *Manager) adoptVMotion(ctx context.Context, vc Hypervisor, name string, 
 		return lines, err
 	}
 	return append(lines, text), nil
-}
-
-// vmotionOf is what hypervisor.interface says of vMotion: elements are
-// "network:card:...", separated by "|", and this is the card of the one called
-// vmotion.
-func vmotionOf(n *nodedb.Node) string {
-	for _, part := range strings.Split(n.Attr("hypervisor.interface"), "|") {
-		if f := strings.Split(strings.TrimSpace(part), ":"); len(f) > 1 && strings.EqualFold(f[0], "vmotion") {
-			return strings.TrimSpace(f[1])
-		}
-	}
-	return ""
 }
 
 // SelectVMotion is chhypervisor --vmotion: guests move over the card that is
@@ -312,25 +303,33 @@ func (m *Manager) Show(ctx context.Context, snap *nodedb.Snapshot, hosts []*node
 			if err == nil {
 				h, err = hv.Host(ctx, name)
 			}
+			var lines []string
+			if err == nil {
+				lines, err = describeHost(hv.About(), h, n)
+			}
 			if err != nil {
 				emit(Result{Node: n.Name, Err: err})
 				continue
 			}
-			for _, line := range describeHost(hv.About(), h) {
+			for _, line := range lines {
 				emit(Result{Node: n.Name, Text: line})
 			}
 		}
 	})
 }
 
-func describeHost(a About, h *Host) []string {
+func describeHost(a About, h *Host, n *nodedb.Node) ([]string, error) {
+	room, err := capacityOf(n)
+	if err != nil {
+		return nil, err
+	}
 	out := []string{
 		"version: " + h.Version + " build " + h.Build,
 		strings.TrimSpace("hardware: " + h.Vendor + " " + h.Model),
 		fmt.Sprintf("cpus: %d x %d MHz", h.CPUs, h.MHz),
 		fmt.Sprintf("memory: %d MB", h.MemoryMB),
-		"state: " + hostState(h),
 	}
+	out = append(append(out, room.lines()...), "state: "+hostState(h))
 	if a.Licence != "" {
 		out = append(out, "licence: "+a.Licence)
 	}
@@ -355,7 +354,7 @@ func describeHost(a About, h *Host) []string {
 	for _, pg := range h.PortGroups {
 		out = append(out, fmt.Sprintf("network: %s on %s, VLAN %d", pg.Name, pg.Switch, pg.VLAN))
 	}
-	return out
+	return out, nil
 }
 
 func hostState(h *Host) string {

@@ -67,6 +67,18 @@ func (h *hybrid) open(ctx context.Context) (Hypervisor, error) {
 	return sh, nil
 }
 
+// Tune sets the limits of both connections.
+func (h *hybrid) Tune(e Endpoint) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.e.Workers, h.e.Tries = e.Workers, e.Tries
+	for _, hv := range []Hypervisor{h.Hypervisor, h.shell} {
+		if t, ok := hv.(Tuner); ok {
+			t.Tune(e)
+		}
+	}
+}
+
 // Close ends both connections.
 func (h *hybrid) Close() error {
 	h.mu.Lock()

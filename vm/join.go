@@ -26,6 +26,14 @@ func (m *Manager) hostName(ctx context.Context, snap *nodedb.Snapshot, hv Hyperv
 	return inInventory(ctx, snap, hv, host)
 }
 
+// lostHost is the error of a host that its vCenter has and is not connected to.
+func lostHost(snap *nodedb.Snapshot, host string) error {
+	if off(snap.Site("vcenterautojoin")) {
+		return Errorf(ErrUnreachable, "Failed to communicate with %s, vCenter reports it as in inventory but not connected and xCAT is set to not autojoin", host)
+	}
+	return Errorf(ErrUnreachable, "vCenter has lost its connection to %s; chhypervisor %s --reconnect", host, host)
+}
+
 // hostNames are hostName's for many hosts, by their nodes' names.
 func (m *Manager) hostNames(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, hosts []*nodedb.Node, names map[string]string, fails map[string]error) {
 	if hv.About().Kind != VPX {

@@ -84,7 +84,14 @@ func (m *Manager) eachHost(ctx context.Context, snap *nodedb.Snapshot, hosts []*
 		g.hosts = append(g.hosts, h)
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, maxEndpoints)
+	most, err := endpoints(snap)
+	if err != nil {
+		for _, h := range hosts {
+			emit(Result{Node: h.Name, Err: err})
+		}
+		return
+	}
+	slots := make(chan struct{}, most)
 	for _, g := range order {
 		slots <- struct{}{}
 		wg.Go(func() {

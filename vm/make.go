@@ -142,6 +142,9 @@ func (mk *maker) begin(ctx context.Context, g *Guest, emit Emit) (*making, error
 	if err != nil {
 		return nil, err
 	}
+	if err := st.claim(ctx, size); err != nil {
+		return nil, err
+	}
 	if mk.req.DryRun {
 		emit(mk.describe(ctx, g, st, size, emit))
 		return nil, nil

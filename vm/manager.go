@@ -46,9 +46,6 @@ type conn struct {
 	hv Hypervisor
 }
 
-// maxEndpoints bounds how many endpoints one command works on at once.
-const maxEndpoints = 64
-
 // Open returns the connection to an endpoint, which the Manager keeps: the
 // caller does not close it.
 func (m *Manager) Open(ctx context.Context, e Endpoint) (Hypervisor, error) {
@@ -65,6 +62,10 @@ func (m *Manager) Open(ctx context.Context, e Endpoint) (Hypervisor, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.hv != nil && sameLogin(c.e, e) {
+		if t, ok := c.hv.(Tuner); ok && (c.e.Workers != e.Workers || c.e.Tries != e.Tries) {
+			t.Tune(e)
+			c.e.Workers, c.e.Tries = e.Workers, e.Tries
+		}
 		return c.hv, nil
 	}
 	if c.hv != nil {
@@ -87,7 +88,7 @@ func sameLogin(a, b Endpoint) bool {
 }
 
 func (m *Manager) dial(ctx context.Context, e Endpoint) (Hypervisor, error) {
-	hv, err := m.API(ctx, e)
+	hv, err := again(ctx, e, m.API)
 	if err != nil {
 		return nil, unreachable(e, err)
 	}
@@ -216,8 +217,16 @@ func (m *Manager) each(ctx context.Context, snap *nodedb.Snapshot, nodes []*node
 ) {
 	emit = serial(emit)
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, maxEndpoints)
-	for _, b := range batches(snap, nodes, emit) {
+	list := batches(snap, nodes, emit)
+	most, err := endpoints(snap)
+	if err != nil {
+		for _, b := range list {
+			fail(b.guests, emit, err)
+		}
+		return
+	}
+	slots := make(chan struct{}, most)
+	for _, b := range list {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()

@@ -313,13 +313,17 @@ func (m *Manager) ensureNetwork(ctx context.Context, snap *nodedb.Snapshot, hv H
 		}
 	}
 	defer m.lock(g.Endpoint.Key() + "/" + h.Name).Unlock()
-	st := &site{m: m, hv: hv, host: h, fixedNets: truth(snap.Site("vmwarefixednetworks"))}
+	fixed, err := fixedNetworks(snap, hostNode(snap, h.Name))
+	if err != nil {
+		return "", err
+	}
+	st := &site{m: m, hv: hv, host: h, fixedNets: fixed}
 	for _, n := range g.Networks {
 		p, err := PlanNetwork(n, g.NetMap, h)
 		if err != nil || p.PortGroup.Name != name {
 			continue
 		}
-		if dry && !st.fixedNets {
+		if dry && st.fixedNets == "" {
 			return "would be made", nil
 		}
 		_, err = st.network(ctx, g, n)

@@ -18,8 +18,12 @@ type site struct {
 	host      *Host
 	automount bool
 	named     DatastoreMap
-	fixedNets bool            // only networks that are there
+	fixedNets string          // what lets none be made; "": nothing
+	capacity  capacity        // what the table says it has for guests
 	writable  map[string]bool // datastores that a test has written to
+
+	claiming sync.Mutex
+	given    *capacity // to guests that are there or on their way; nil: not counted; guarded by claiming
 
 	offering sync.Mutex
 	offers   map[string]*Offer // by guest id and hardware version; guarded by offering
@@ -53,7 +57,7 @@ func (mk *maker) lookAt(ctx context.Context, g *Guest) (*site, error) {
 		return nil, err
 	}
 	if !h.Connected {
-		return nil, Errorf(ErrUnreachable, "vCenter has lost its connection to %s; chhypervisor %s --reconnect", g.Host, g.Host)
+		return nil, lostHost(mk.snap, g.Host)
 	}
 	if mk.hv.About().Kind == ESX {
 		h.Name = g.Host // a host's own idea of its name is often "localhost"
@@ -62,9 +66,18 @@ func (mk *maker) lookAt(ctx context.Context, g *Guest) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &site{m: mk.m, named: named, hv: mk.hv, node: g.Host, host: h,
-		automount: !off(mk.snap.Site("vmwaredatastoreautomount")),
-		fixedNets: truth(mk.snap.Site("vmwarefixednetworks"))}, nil
+	st := &site{m: mk.m, named: named, hv: mk.hv, node: g.Host, host: h, automount: !off(mk.snap.Site("vmwaredatastoreautomount"))}
+	node, err := mk.snap.Node(g.Host)
+	if err != nil { // in cluster mode, or by an address
+		node = hostNode(mk.snap, h.Name)
+	}
+	if st.fixedNets, err = fixedNetworks(mk.snap, node); err != nil {
+		return nil, err
+	}
+	if g.Cluster == "" { // who runs the guest is vCenter's to decide there
+		st.capacity, err = capacityOf(node)
+	}
+	return st, err
 }
 
 // anyHost is a host of a cluster to look at: storage and networks are to be
@@ -172,6 +185,9 @@ func (st *site) plan(g *Guest) ([]string, ready, error) {
 		p, err := PlanNetwork(n, g.NetMap, st.host)
 		if err != nil {
 			return nil, r, err
+		}
+		if !p.Exists && st.fixedNets != "" {
+			return nil, r, st.noNetwork(p.PortGroup.Name)
 		}
 		if p.AddSwitch != nil {
 			lines = append(lines, fmt.Sprintf("would make switch %s of %s", p.AddSwitch.Name, strings.Join(p.AddSwitch.Uplinks, " ")))
@@ -284,8 +300,8 @@ func (st *site) network(ctx context.Context, g *Guest, n NetworkSpec) (string, e
 	if err != nil || p.Exists {
 		return p.PortGroup.Name, err
 	}
-	if st.fixedNets {
-		return "", Errorf(ErrNotFound, "%s has no network %q, and site.vmwarefixednetworks lets none be made%s", st.host.Name, p.PortGroup.Name, st.nearest(p.PortGroup.Name))
+	if st.fixedNets != "" {
+		return "", st.noNetwork(p.PortGroup.Name)
 	}
 	if p.AddSwitch != nil {
 		if err := st.hv.AddSwitch(ctx, st.host.Name, *p.AddSwitch); err != nil {
@@ -298,6 +314,10 @@ func (st *site) network(ctx context.Context, g *Guest, n NetworkSpec) (string, e
 	}
 	st.host.PortGroups = append(st.host.PortGroups, p.PortGroup)
 	return p.PortGroup.Name, nil
+}
+
+func (st *site) noNetwork(name string) error {
+	return Errorf(ErrNotFound, "%s has no network %q, and %s lets none be made%s", st.host.Name, name, st.fixedNets, st.nearest(name))
 }
 
 // nearest hints at a network whose name differs only in case or blanks.

@@ -135,7 +135,7 @@ func (s *snapshots) run(ctx context.Context, guests []*Guest) {
 		s.all, err = s.hv.VMs(ctx, Query{Detail: true})
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, maxSnapshots)
+	slots := make(chan struct{}, workers(guests, maxSnapshots))
 	for _, g := range guests {
 		v, ok := found[g.Name]
 		if !ok {

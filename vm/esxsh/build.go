@@ -13,14 +13,11 @@ import (
 	"margay/vm"
 )
 
-// makes is how many guests are made at a time: a host's agent is slow.
-const makes = 4
-
 // Make makes guests.
 func (c *Conn) Make(ctx context.Context, list []vm.Making, done func(int, vm.VM, error)) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex // done is for one at a time
-	slots := make(chan struct{}, makes)
+	slots := make(chan struct{}, c.workers())
 	for i, m := range list {
 		slots <- struct{}{}
 		wg.Go(func() {

@@ -13,7 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"margay/provision/ssh"
 	"margay/vm"
@@ -45,20 +45,58 @@ type Conn struct {
 	log   *slog.Logger
 	about vm.About
 
-	slots chan struct{} // bounds how many commands run at a time
+	tries atomic.Int32 // see Tune
+
+	slotMu sync.Mutex
+	slots  chan struct{} // bounds how many commands run at a time; guarded by slotMu
 
 	mu     sync.Mutex
 	client *ssh.Client // guarded by mu; nil: to be dialled
 	pin    string      // guarded by mu
 }
 
-// sessions is how many commands one host runs for us at a time: its agent is
-// slow, and sshd lets ten in.
-const sessions = 4
+// sessions is how many commands one host runs for us at a time, unless its
+// limits say: its agent is slow. maxSessions is how many its sshd lets in.
+const (
+	sessions    = 4
+	maxSessions = 10
+)
+
+// Tune sets how many commands run at a time and how often one is tried. Those
+// that run are not counted again.
+func (c *Conn) Tune(e vm.Endpoint) {
+	c.tries.Store(int32(e.Asks()))
+	c.slotMu.Lock()
+	defer c.slotMu.Unlock()
+	if n := min(e.WorkersOr(sessions), maxSessions); c.slots == nil || cap(c.slots) != n {
+		c.slots = make(chan struct{}, n)
+	}
+}
+
+// workers is how many commands run at a time.
+func (c *Conn) workers() int {
+	c.slotMu.Lock()
+	defer c.slotMu.Unlock()
+	return cap(c.slots)
+}
+
+// slot waits until one more command may run; the caller calls free after it.
+func (c *Conn) slot(ctx context.Context) (free func(), err error) {
+	c.slotMu.Lock()
+	slots := c.slots
+	c.slotMu.Unlock()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // Dial connects and logs in.
 func (d Dialer) Dial(ctx context.Context, e vm.Endpoint) (vm.Hypervisor, error) {
-	c := &Conn{d: d, e: e, log: d.Log, slots: make(chan struct{}, sessions), pin: e.SSHPin}
+	c := &Conn{d: d, e: e, log: d.Log, pin: e.SSHPin}
+	c.Tune(e)
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -87,6 +125,9 @@ func (c *Conn) ssh(ctx context.Context) (*ssh.Client, error) {
 		to.Connect = func(ctx context.Context, addr string) (net.Conn, error) { return c.d.Connect(ctx, c.e, addr) }
 	}
 	cl, err := ssh.Dial(ctx, to)
+	for try := 1; try < int(c.tries.Load()) && isRefused(err) && vm.Pause(ctx, try) == nil; try++ {
+		cl, err = ssh.Dial(ctx, to)
+	}
 	switch {
 	case errors.Is(err, ssh.ErrUnreachable):
 		return nil, vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v; is the service TSM-SSH on?", c.e, err)
@@ -101,6 +142,12 @@ func (c *Conn) ssh(ctx context.Context) (*ssh.Client, error) {
 		c.drop(cl)
 	}()
 	return cl, nil
+}
+
+// isRefused says whether the host's sshd did not let a connection come about,
+// as it does not while it starts.
+func isRefused(err error) bool {
+	return err != nil && errors.Is(err, ssh.ErrUnreachable) && (strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "connection reset") || strings.Contains(err.Error(), "EOF"))
 }
 
 func (c *Conn) drop(cl *ssh.Client) {
@@ -190,24 +237,20 @@ func (c *Conn) run(ctx context.Context, line string) (string, error) {
 
 // exec runs one line with input; each, if set, sees the output as it comes.
 // The host's agent fails now and then for reasons that pass; such a failure is
-// tried again.
+// tried again where it did not let us in, and for what only reads always.
 func (c *Conn) exec(ctx context.Context, line string, stdin []byte, each func(string)) (string, error) {
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return "", ctx.Err()
+	free, err := c.slot(ctx)
+	if err != nil {
+		return "", err
 	}
-	defer func() { <-c.slots }()
-	for attempt := 1; ; attempt++ {
+	defer free()
+	for try := 1; ; try++ {
 		out, err := c.once(ctx, line, stdin, each)
-		if err == nil || attempt == 3 || ctx.Err() != nil || !passing(out, err) {
+		if err == nil || try >= int(c.tries.Load()) || ctx.Err() != nil || !repeatable(line, out, err) {
 			return out, classify(out, err)
 		}
 		c.log.Warn("trying again over ssh", "endpoint", c.e.String(), "err", err)
-		select {
-		case <-time.After(time.Duration(attempt) * time.Second):
-		case <-ctx.Done():
-		}
+		_ = vm.Pause(ctx, try+1)
 	}
 }
 

@@ -70,10 +70,33 @@ func classOf(kind string) error {
 	return vm.ErrInvalid
 }
 
+// repeatable says whether a command that failed may be run again: its failure
+// may pass, and nothing is done twice by it.
+func repeatable(line, out string, err error) bool {
+	return outside(out) || isRead(line) && passing(out, err)
+}
+
+// outside says whether the host's agent did not let a command in, so that it
+// did nothing.
+func outside(out string) bool {
+	return strings.Contains(out, "Failed to login") || strings.Contains(out, "Connection refused") || strings.Contains(out, "SSL Exception")
+}
+
+// isRead says whether a command only reads.
+func isRead(line string) bool {
+	for _, start := range []string{"vmware -v", "hostname", "cat /", "cat '", "tail ", "stat ", "find ", "sha256sum ", "vim-cmd vmsvc/get", "vim-cmd vmsvc/power.getstate ",
+		"vim-cmd vimsvc/license --show", "vim-cmd hostsvc/hostsummary", "vim-cmd vmsvc/snapshot.get "} {
+		if strings.HasPrefix(line, start) {
+			return true
+		}
+	}
+	return strings.HasPrefix(line, "esxcli ") && (strings.HasSuffix(line, " list") || strings.Contains(line, " get "))
+}
+
 // passing says whether a failure may pass: the host's agent restarts, or has
 // run out of something for a moment.
 func passing(out string, err error) bool {
-	for _, part := range []string{"Failed to login", "Connection reset", "SSL Exception", "already been deleted", "Connection refused"} {
+	for _, part := range []string{"Connection reset", "already been deleted"} {
 		if strings.Contains(out, part) {
 			return true
 		}

@@ -170,12 +170,11 @@ func (c *Conn) SHA256(ctx context.Context, _ string, p vm.Path) (string, error) 
 // stream runs one command that reads or writes much. It is not tried again:
 // what went through it is gone.
 func (c *Conn) stream(ctx context.Context, cmd string, stdin io.Reader, stdout io.Writer) error {
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	free, err := c.slot(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() { <-c.slots }()
+	defer free()
 	cl, err := c.ssh(ctx)
 	if err != nil {
 		return err

@@ -67,12 +67,11 @@ func (c *Conn) batch(ctx context.Context, cmds []string) ([]string, error) {
 		fmt.Fprintf(&b, "echo %s%d; %s; ", marker, i, cmd)
 	}
 	b.WriteString("echo " + marker + "end")
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	free, err := c.slot(ctx)
+	if err != nil {
+		return nil, err
 	}
-	defer func() { <-c.slots }()
+	defer free()
 	out, err := c.once(ctx, b.String(), nil, nil)
 	if _, failed := err.(*failure); err != nil && !failed {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/vim25"
@@ -49,7 +50,9 @@ type Conn struct {
 	trust *trust
 	about vm.About
 
-	breath time.Duration // see Dialer
+	breath  time.Duration // see Dialer
+	workers atomic.Int32  // tasks at a time; see Tune
+	tries   atomic.Int32  // how often a request for reading is sent
 
 	loginMu sync.Mutex // one goroutine logs in again, the rest wait
 	logins  int        // guarded by loginMu
@@ -71,6 +74,17 @@ type Conn struct {
 // maxIdle connections are kept open to one endpoint; with fewer, parallel
 // requests shake hands anew for each call.
 const maxIdle = 16
+
+// Tune sets how many tasks the endpoint is given at a time and how often it is
+// asked: more tasks would only queue in the host's own agent.
+func (c *Conn) Tune(e vm.Endpoint) {
+	tasks := 16
+	if e.Kind == vm.VPX {
+		tasks = 32
+	}
+	c.workers.Store(int32(e.WorkersOr(tasks)))
+	c.tries.Store(int32(e.Asks()))
+}
 
 // Dial connects, checks the certificate, logs in and finds out what the
 // licence allows.
@@ -94,6 +108,7 @@ func (d Dialer) dial(ctx context.Context, e vm.Endpoint) (*Conn, error) {
 	if c.breath = d.Breath; c.breath == 0 {
 		c.breath = 2 * time.Second
 	}
+	c.Tune(e)
 	c.trust = &trust{e: e, first: d.Trust != nil, roots: d.Roots}
 	if err := c.transport(); err != nil {
 		return nil, err
@@ -222,28 +237,36 @@ func (d Dialer) keepAlive(c *Conn) {
 
 // relogin logs in again where the session has ended and sends the request
 // once more: a host that says NotAuthenticated has done nothing. A request for
-// reading is also sent again where the connection broke.
+// reading is also sent again where the connection broke, at once and then after
+// pauses, as often as the endpoint's limits say.
 type relogin struct {
 	c    *Conn
 	next soap.RoundTripper
 }
 
 func (r *relogin) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
-	seen := r.c.loginCount()
-	err := r.next.RoundTrip(ctx, req, res)
-	switch {
-	case err == nil || ctx.Err() != nil:
-		return err
-	case isNotAuthenticated(err):
-		if err := r.c.login(ctx, seen); err != nil {
+	again := false
+	for try := 1; ; {
+		seen := r.c.loginCount()
+		err := r.next.RoundTrip(ctx, req, res)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return err
+		case isNotAuthenticated(err) && !again:
+			if err := r.c.login(ctx, seen); err != nil {
+				return err
+			}
+			again = true
+		case isBroken(err) && isRead(req) && try < int(r.c.tries.Load()):
+			if vm.Pause(ctx, try-1) != nil {
+				return err
+			}
+			try++
+		default:
 			return err
 		}
-	case isBroken(err) && isRead(req):
-	default:
-		return err
+		clearBody(res)
 	}
-	clearBody(res)
-	return r.next.RoundTrip(ctx, req, res)
 }
 
 func isNotAuthenticated(err error) bool {
@@ -257,7 +280,7 @@ func isNotAuthenticated(err error) bool {
 // isBroken says whether a request got no answer at all.
 func isBroken(err error) bool {
 	var ue *url.Error
-	return errors.As(err, &ue) && !ue.Timeout() && !errors.Is(err, context.Canceled)
+	return errors.As(err, &ue) && !ue.Timeout() && !errors.Is(err, context.Canceled) && !errors.Is(err, vm.ErrUntrusted)
 }
 
 // isRead says whether a request can be sent twice without harm.

@@ -54,6 +54,9 @@ func TestReconnect(t *testing.T) {
 		nodedbtest.Put(t, c.DB, nodedbtest.Node("vm9", "vms", "nodehm.mgt=esx", "vm.host="+name, "vm.storage=vmfs://datastore1"))
 		c.M.Make(ctx, c.DB.Snapshot(), c.Nodes(t, "vm9"), vm.MakeRequest{Sizes: "none"}, emit)
 	}), "chhypervisor "+name+" --reconnect")
+	nodedbtest.Put(t, c.DB, nodedbtest.Site("vcenterautojoin", "no"))
+	want(t, "mkvm by a vCenter that may not join it", c.Make(t, vm.MakeRequest{Sizes: "none"}, "vm9"),
+		"vm9: Error: Failed to communicate with "+name+", vCenter reports it as in inventory but not connected and xCAT is set to not autojoin")
 	if err := host.Renew("changed"); err != nil {
 		t.Fatal(err)
 	}

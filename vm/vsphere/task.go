@@ -41,14 +41,8 @@ type run struct {
 	losses   int // collectors that went away
 }
 
-// tasks is how many tasks an endpoint is given at a time. More only queue in
-// the host's own agent.
-func (c *Conn) tasks() int {
-	if c.about.Kind == vm.VPX {
-		return 32
-	}
-	return 16
-}
+// tasks is how many tasks the endpoint is given at a time.
+func (c *Conn) tasks() int { return int(c.workers.Load()) }
 
 // work runs jobs, at most limit at a time, and returns when each is done. A
 // context that ends cancels the tasks that run.
