@@ -220,6 +220,27 @@ func audited(snap *nodedb.Snapshot, args []string) bool {
 	return true
 }
 
+// Denied queues the row of a command that was refused before it was heard, so
+// that only who sent it is known. Many of them do not drive out the rows of
+// commands that changed something.
+func (d *Deps) Denied(name, from, why string) {
+	if d.Audit == nil {
+		return
+	}
+	snap := d.DB.Snapshot()
+	row := auditRow{reads: true, table: audited(snap, []string{""}), syslog: snap.Site("auditnosyslog") != "1"}
+	row.at, row.user, row.from, row.result, row.comment = time.Now(), name, from, auditDenied, why[:min(len(why), 300)]
+	if row.table || row.syslog {
+		d.Audit.add(row)
+	}
+}
+
+// What becomes of a command, in xCAT's words.
+const (
+	auditAllowed = "Allowed"
+	auditDenied  = "Denied"
+)
+
 // audit queues the row of a command that has ended.
 func (s *Session) audit(began time.Time, code int) {
 	args := s.Req.Args
@@ -235,7 +256,7 @@ func (s *Session) audit(began time.Time, code int) {
 		}
 		row.at, row.user, row.from = began, s.Req.User, s.Req.From
 		row.command, row.noderange, row.args = args[0], s.noderange, commandLine(maskArgs(args[1:]))
-		row.result, row.comment = "Allowed", comment[:min(len(comment), 300)]
+		row.result, row.comment = auditAllowed, comment[:min(len(comment), 300)]
 	}
 	if row.table || row.syslog || !row.reads {
 		s.Audit.add(row)

@@ -94,7 +94,7 @@ const maxLineKept = 1000
 // reads reports whether a command, its name first, only looks at things. To
 // look at passwords is more than that.
 func reads(args []string) bool {
-	if len(args) == 0 || strings.HasPrefix(args[0], "_") || slices.Contains(args, "--help") || slices.Contains(args, "--dry-run") {
+	if len(args) == 0 || args[0] == "" || strings.HasPrefix(args[0], "_") || slices.Contains(args, "--help") || slices.Contains(args, "--dry-run") {
 		return true
 	}
 	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--reveal") }) {

@@ -74,6 +74,9 @@ func printable(r rune) rune {
 // line is what syslog is told of a command.
 func (row auditRow) line(host string) string {
 	text := "xCAT: Allowing " + row.command
+	if row.result == auditDenied {
+		text = "xCAT: Denying a command"
+	}
 	if row.noderange != "" {
 		text += " to " + row.noderange
 	}

@@ -3,9 +3,13 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +20,7 @@ import (
 
 	"margay/nodedb"
 	"margay/nodedb/nodedbtest"
+	"margay/provision/api"
 )
 
 // Auditlog and history stay within their bounds, the newest of each.
@@ -160,10 +165,11 @@ func TestAuditSyslog(t *testing.T) {
 	a.write(t.Context(), []auditRow{
 		{syslog: true, command: "lsdef", noderange: "n1", args: "n1\n-i os", user: "root", from: "unix"},
 		{table: true, command: "silent"},
+		{syslog: true, user: "nobody", from: "unix", result: auditDenied},
 		{syslog: true, command: "tabdump", user: "root", from: "unix"},
 	})
 	l.SetReadDeadline(time.Now().Add(time.Minute))
-	for _, want := range []string{`: xCAT: Allowing lsdef to n1 n1 -i os for root from mn$`, `: xCAT: Allowing tabdump for root from mn$`} {
+	for _, want := range []string{`: xCAT: Allowing lsdef to n1 n1 -i os for root from mn$`, `: xCAT: Denying a command for nobody from mn$`, `: xCAT: Allowing tabdump for root from mn$`} {
 		buf := make([]byte, 1000)
 		n, _, err := l.ReadFrom(buf)
 		if err != nil {
@@ -176,6 +182,44 @@ func TestAuditSyslog(t *testing.T) {
 	// Without one nobody waits.
 	a.syslog = sysLog{path: path + "none"}
 	a.write(t.Context(), []auditRow{{syslog: true, command: "lsdef"}})
+}
+
+// TestAuditDenied: who may not run commands has a row in auditlog all the same.
+func TestAuditDenied(t *testing.T) {
+	db := nodedbtest.New(t, nodedbtest.Site("auditnosyslog", "1"))
+	deps := &Deps{DB: db, Audit: NewAudit(db, slog.New(slog.DiscardHandler))}
+	s := httptest.NewServer(&api.Server{
+		Run:       func(context.Context, *api.Request, *api.Conn) int { t.Error("a command ran"); return 0 },
+		Authorize: func(*http.Request) (string, error) { return "mallory", errors.New("Permission denied for request") },
+		Denied:    deps.Denied, Log: slog.New(slog.DiscardHandler),
+	})
+	defer s.Close()
+	var from string
+	client := &api.Client{Dial: func(context.Context) (net.Conn, error) {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err == nil {
+			from = conn.LocalAddr().String()
+		}
+		return conn, err
+	}}
+	if _, err := client.Run(t.Context(), &api.Request{Args: []string{"rpower", "n1", "off"}}, nil, io.Discard, io.Discard); err == nil {
+		t.Error("not refused")
+	}
+	deps.Audit.write(t.Context(), deps.Audit.waiting(nil))
+	rows := db.Snapshot().Records(kindAudit)
+	if len(rows) != 1 {
+		t.Fatalf("rows: %v", rows)
+	}
+	for column, want := range map[string]string{"userid": "mallory", "clientname": from, "status": "Denied", "comments": "Permission denied for request"} {
+		if got := rows[0].Attrs["auditlog."+column]; got != want {
+			t.Errorf("%s is %q, want %q", column, got, want)
+		}
+	}
+	nodedbtest.Put(t, db, nodedbtest.Site("auditskipcmds", "ALL"))
+	deps.Denied("mallory", from, "no")
+	if len(deps.Audit.queue) > 0 {
+		t.Error("auditskipcmds=ALL has no say")
+	}
 }
 
 // BenchmarkAudit is what a row of a command that only looks costs, with as many

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -11,7 +12,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -157,6 +160,20 @@ func TestRefused(t *testing.T) {
 	resp, err := http.Get(s.URL + "/anything")
 	if err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("another path: %v %v", resp, err)
+	}
+}
+
+// TestDenied: who is neither root nor the daemon's user is told of with his name.
+func TestDenied(t *testing.T) {
+	var told []string
+	s := &Server{Log: slog.New(slog.DiscardHandler), Denied: func(name, from, why string) { told = append(told, name, from, why) }}
+	uid := uint32(os.Geteuid() + 4_000_000)
+	r := httptest.NewRequest(http.MethodPost, "/run", nil)
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, &syscall.Ucred{Uid: uid})))
+	want := []string{fmt.Sprint(uid), "unix", fmt.Sprintf("Permission denied for request: user id %d is neither root nor the daemon's", uid)}
+	if w.Code != http.StatusForbidden || !slices.Equal(told, want) {
+		t.Errorf("%d, told %q, want %q", w.Code, told, want)
 	}
 }
 

@@ -28,6 +28,8 @@ type Server struct {
 	Run       Runner
 	Authorize func(*http.Request) (user string, err error) // nil: unix sockets only
 	Log       *slog.Logger
+	// Denied is told of who may not, before his command is heard; nil: nobody is.
+	Denied func(name, from, why string)
 
 	names sync.Map // of users, by number
 }
@@ -97,18 +99,18 @@ func peerCred(c *net.UnixConn) *syscall.Ucred {
 	return cred
 }
 
-// who says who asks, or why he may not.
+// who says who asks and from where, and why he may not.
 func (s *Server) who(r *http.Request) (name, from string, err error) {
 	cred, ok := r.Context().Value(peerKey{}).(*syscall.Ucred)
 	if !ok {
 		if s.Authorize == nil {
-			return "", "", errors.New("Permission denied for request")
+			return "", r.RemoteAddr, errors.New("Permission denied for request")
 		}
 		name, err = s.Authorize(r)
 		return name, r.RemoteAddr, err
 	}
 	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		return "", "", fmt.Errorf("Permission denied for request: user id %d is neither root nor the daemon's", cred.Uid)
+		return s.userName(cred.Uid), "unix", fmt.Errorf("Permission denied for request: user id %d is neither root nor the daemon's", cred.Uid)
 	}
 	return s.userName(cred.Uid), "unix", nil
 }
@@ -136,6 +138,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name, from, err := s.who(r)
 	if err != nil {
+		if s.Denied != nil {
+			s.Denied(name, from, err.Error())
+		}
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
