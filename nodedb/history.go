@@ -111,7 +111,7 @@ func (p *packer) add(d Diff) {
 		if table, _, _ := strings.Cut(c.Column, "."); !d.Kind.Private() {
 			p.tables[table] = true
 		}
-		p.secret = p.secret || IsSecret(c.Column) || d.Kind.Private()
+		p.secret = p.secret || d.Key.IsSecret(c.Column) || d.Kind.Private()
 	}
 	p.key = key
 	same := p.alike[string(key)]

@@ -87,14 +87,31 @@ func ColumnByName(name string) (t *Table, c *Column, ok bool) {
 
 // IsSecret reports whether "table.column" holds passwords or keys. For the
 // passwd table's rows that is the password column. What the history says of
-// them is secret too.
+// them is secret too. The site table's settings are as site.KEY.
 func IsSecret(name string) bool {
 	if name == HistorySealed {
 		return true
 	}
+	if key, ok := strings.CutPrefix(name, "site."); ok {
+		return secretSite(key)
+	}
 	_, c, ok := ColumnByName(name)
 	return ok && c.Secret
 }
+
+// IsSecret reports whether the record's column holds passwords or keys.
+func (k Key) IsSecret(column string) bool { return IsSecret(k.named(column)) }
+
+// named is what a record's column is called where it matters which setting of the
+// site it is.
+func (k Key) named(column string) string {
+	if k.Kind == KindSite && column == siteValue {
+		return "site." + k.Name
+	}
+	return column
+}
+
+const siteValue = "site.value"
 
 // schema is every table, put together once.
 var schema = sync.OnceValue(func() *tableSet {

@@ -10,6 +10,9 @@ type SiteKey struct{ Name, Default, Desc string }
 // hold others.
 func SiteKeys() []SiteKey { return slices.Clone(siteKeys) }
 
+// secretSite reports whether a setting is a password or key.
+func secretSite(key string) bool { return key == "snmpc" }
+
 func siteDesc(key string) string {
 	for _, k := range siteKeys {
 		if k.Name == key {

@@ -138,18 +138,21 @@ func TestConditionsStand(t *testing.T) {
 }
 
 func TestSecretColumns(t *testing.T) {
-	for _, c := range []string{"passwd.password", "ipmi.password", "openbmc.password", "prodkey.key", "vm.vidpassword"} {
+	for _, c := range []string{"passwd.password", "ipmi.password", "openbmc.password", "prodkey.key", "vm.vidpassword", "site.snmpc"} {
 		if !IsSecret(c) {
 			t.Errorf("%s is not secret", c)
 		}
 	}
-	for _, c := range []string{"passwd.username", "nodetype.os", "nosuch.column", "vm"} {
+	for _, c := range []string{"passwd.username", "nodetype.os", "nosuch.column", "vm", "site.value", "site.domain", "site.key"} {
 		if IsSecret(c) {
 			t.Errorf("%s is secret", c)
 		}
 	}
 	if !TypeByName("node").Attribute("bmcpassword").Secret() {
 		t.Error("bmcpassword is not secret")
+	}
+	if !TypeByName("site").Attribute("snmpc").Secret() || TypeByName("site").Attribute("domain").Secret() {
+		t.Error("of the site, snmpc is secret, and domain is not")
 	}
 }
 

@@ -306,7 +306,7 @@ func (t *Type) sorted() *Type {
 // siteAttribute is the attribute of a site key.
 func siteAttribute(key string) *Attribute {
 	table := TableByName("site")
-	c := Column{Name: "value", Desc: siteDesc(key), path: "site.value"}
+	c := Column{Name: "value", Desc: siteDesc(key), path: siteValue, Secret: secretSite(key)}
 	return &Attribute{Name: key, Places: []Place{{table, &c, ""}}}
 }
 

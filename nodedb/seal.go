@@ -19,8 +19,9 @@ const sealMark = "sealed:1:"
 // Seal returns a store that keeps secret columns sealed in the store below it:
 // AES-256-GCM (NIST SP 800-38D), bound to the record and the column, so that
 // nobody can put one record's secret in another's place. secret says which
-// columns, as "table.column". Values that are not sealed, as an older table may
-// have them, are read as they are and sealed when written.
+// columns, as "table.column", and which settings of the site, as "site.KEY".
+// Values that are not sealed, as an older table may have them, are read as they
+// are and sealed when written.
 //
 // The nonce is a keyed hash of what is sealed, so that a dump of the same table
 // is the same text each time, and a nonce never serves two texts.
@@ -74,7 +75,7 @@ func (s *sealed) Load(ctx context.Context) ([]Record, int64, error) {
 func (s *sealed) Commit(ctx context.Context, changes []Change) (int64, error) {
 	out := changes
 	for i, c := range changes {
-		attrs := s.convert(c.Attrs, func(column, v string) string { return s.seal(c.Key, column, v) })
+		attrs := s.convert(c.Key, c.Attrs, func(column, v string) string { return s.seal(c.Key, column, v) })
 		if attrs == nil {
 			continue
 		}
@@ -114,7 +115,7 @@ func (s *sealed) openAll(recs []Record) ([]Record, error) {
 	var fault error
 	own := false
 	for i, r := range recs {
-		attrs := s.convert(r.Attrs, func(column, v string) string {
+		attrs := s.convert(r.Key, r.Attrs, func(column, v string) string {
 			plain, err := s.open(r.Key, column, v)
 			if err != nil && fault == nil {
 				fault = err
@@ -137,10 +138,10 @@ func (s *sealed) openAll(recs []Record) ([]Record, error) {
 
 // convert returns a copy of attrs with its secret values converted, nil if
 // there are none.
-func (s *sealed) convert(attrs map[string]string, fn func(column, v string) string) map[string]string {
+func (s *sealed) convert(k Key, attrs map[string]string, fn func(column, v string) string) map[string]string {
 	var out map[string]string
 	for column, v := range attrs {
-		if v == "" || !s.isSecret(column) {
+		if v == "" || !s.isSecret(k.named(column)) {
 			continue
 		}
 		if out == nil {

@@ -157,14 +157,29 @@ func TestLoadKey(t *testing.T) {
 // What a listing showed in place of a secret comes back as the secret of the
 // same record, and as nothing else.
 func TestSettle(t *testing.T) {
-	db, err := nodedb.New(t.Context(), nodedb.Seal(openBolt(t, filepath.Join(t.TempDir(), "table.db")), [32]byte{1}, nodedb.IsSecret))
+	path := filepath.Join(t.TempDir(), "table.db")
+	db, err := nodedb.New(t.Context(), nodedb.Seal(openBolt(t, path), [32]byte{1}, nodedb.IsSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
 	nodedbtest.Put(t, db, nodedbtest.Password("vmware", "root", "tiger"), nodedbtest.Group("g", "ipmi.password=of the group"),
+		nodedbtest.Site("snmpc", "lioness"), nodedbtest.Site("domain", "InTheClear"),
 		nodedbtest.Node("n1", "g", "ipmi.password=own"), nodedbtest.Node("n2", "g"), nodedbtest.Node("n3", "all"))
 	key := nodedbtest.Password("vmware", "root", "").Key
+	site := nodedbtest.Site("snmpc", "").Key
+	files, _ := filepath.Glob(path + "*") // the store keeps a log beside its file
+	var file []byte
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = append(file, b...)
+	}
+	if bytes.Contains(file, []byte("lioness")) || !bytes.Contains(file, []byte("InTheClear")) {
+		t.Errorf("%v have the site's secret, or lack what is none", files)
+	}
 	node := func(name string) nodedb.Key { return nodedb.Key{Kind: nodedb.KindNode, Name: name} }
 	text := db.Sealed(key, "passwd.password", "tiger")
 	if !strings.HasPrefix(text, "sealed:1:") || text != db.Sealed(key, "passwd.password", "tiger") || text == db.Sealed(key, "passwd.password", "lion") {
@@ -183,6 +198,9 @@ func TestSettle(t *testing.T) {
 		{nodedbtest.Password("vmware", "other", "").Key, "passwd.password", text, ""},
 		{nodedbtest.Password("vmware", "other", "").Key, "passwd.password", nodedb.Hidden, ""},
 		{key, "passwd.password", text[:len(text)-1], ""},
+		{site, "site.value", nodedb.Hidden, "lioness"},
+		{site, "site.value", db.Sealed(site, "site.value", "lioness"), "lioness"},
+		{nodedbtest.Site("domain", "").Key, "site.value", nodedb.Hidden, nodedb.Hidden},
 		{node("n1"), "ipmi.password", nodedb.Hidden, "own"},
 		{node("n2"), "ipmi.password", nodedb.Hidden, "of the group"},
 		{node("n3"), "ipmi.password", nodedb.Hidden, ""},

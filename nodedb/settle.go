@@ -10,7 +10,7 @@ import (
 // It is the same text each time. Where the store seals nothing it is v.
 func (db *DB) Sealed(k Key, column, v string) string {
 	s, ok := db.store.(*sealed)
-	if !ok || v == "" || !s.isSecret(column) {
+	if !ok || v == "" || !s.isSecret(k.named(column)) {
 		return v
 	}
 	return s.seal(k, column, v)
@@ -24,7 +24,7 @@ type stand struct {
 
 // stood notes a value that may stand for a secret.
 func (tx *Tx) stood(k Key, column, v string) {
-	if (v == Hidden || strings.HasPrefix(v, sealMark)) && IsSecret(column) {
+	if (v == Hidden || strings.HasPrefix(v, sealMark)) && k.IsSecret(column) {
 		tx.stands = append(tx.stands, stand{k, strings.Clone(column), strings.Clone(v)})
 	}
 }

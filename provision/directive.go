@@ -175,6 +175,9 @@ func (d *Directives) look(table, key, column string) (string, error) {
 		return d.nodeValue(t, key, column)
 	}
 	for _, r := range d.Snap.Records(t.Kind) {
+		if rowMatches(t, r, key) && r.IsSecret(t.Attr(column)) {
+			return "", fmt.Errorf("would put a secret into the file: %w", nodedb.ErrInvalid)
+		}
 		if rowMatches(t, r, key) {
 			return r.Attrs[t.Attr(column)], nil
 		}

@@ -7,6 +7,18 @@ import (
 	"margay/nodedb/nodedbtest"
 )
 
+// TestSiteSecret: a setting of the site that is a secret is put in no file.
+func TestSiteSecret(t *testing.T) {
+	snap := nodedbtest.New(t, nodedbtest.Site("snmpc", "tiger"), nodedbtest.Site("domain", "cluster.test")).Snapshot()
+	d := &Directives{Boot: &Boot{Snap: snap}}
+	if got, err := d.Expand("#TABLE:site:key=domain:value#", ""); got != "cluster.test" || err != nil {
+		t.Errorf("domain: %q, %v", got, err)
+	}
+	if got, err := d.Expand("#TABLE:site:key=snmpc:value#", ""); strings.Contains(got, "tiger") || err == nil || !strings.Contains(err.Error(), "would put a secret") {
+		t.Errorf("snmpc: %q, %v", got, err)
+	}
+}
+
 // TestTemplateCommand: a command of a template runs if the site says so, and
 // its output stands in the file.
 func TestTemplateCommand(t *testing.T) {

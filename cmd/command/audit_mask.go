@@ -15,7 +15,12 @@ var secretName = regexp.MustCompile(`(?i)(pass(word|wd|phrase)?|secret|token|com
 // attributes and columns that hold secrets, and of flags that are named so.
 func maskArgs(args []string) []string {
 	out := slices.Clone(args)
+	site := slices.ContainsFunc(args, isSecretSite)
 	for i, arg := range out {
+		if name, _, ok := strings.Cut(arg, "="); site && ok && strings.TrimRight(name, "+,^-!~") == "site.value" {
+			out[i] = name + "=" + nodedb.Hidden
+			continue
+		}
 		if i > 0 && strings.HasPrefix(out[i-1], "--") && !strings.Contains(out[i-1], "=") && secretName.MatchString(out[i-1]) && !strings.HasPrefix(arg, "-") {
 			out[i] = nodedb.Hidden
 			continue
@@ -58,6 +63,13 @@ func maskPairs(arg string) string {
 		}
 		from += i + 1
 	}
+}
+
+// isSecretSite reports whether a word is the key=KEY of chtab's that names a
+// setting of the site which is a secret.
+func isSecretSite(arg string) bool {
+	key, ok := strings.CutPrefix(arg, "key=")
+	return ok && nodedb.IsSecret("site."+key)
 }
 
 func isSecretName(name string) bool {

@@ -32,6 +32,9 @@ func TestMaskArgs(t *testing.T) {
 		{"nodech n1 ipmi.password,=x", "nodech n1 ipmi.password,=******"},
 		{"rspconfig n1 password=x", "rspconfig n1 password=******"},
 		{"join --password tiger host --secret=x", "join --password ****** host --secret=******"},
+		{"chdef -t site clustersite snmpc=x domain=y", "chdef -t site clustersite snmpc=****** domain=y"},
+		{"chtab key=snmpc site.value=x,y=z site.comments=w", "chtab key=snmpc site.value=****** site.comments=w"},
+		{"chtab key=domain site.value=x", "chtab key=domain site.value=x"},
 		{"rpower n1 off", "rpower n1 off"},
 	}
 	for _, tt := range tests {

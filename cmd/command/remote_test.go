@@ -17,7 +17,7 @@ import (
 // are neither read nor written.
 func TestRemote(t *testing.T) {
 	db := nodedbtest.New(t,
-		nodedbtest.Password("vmware", "root", "tiger"),
+		nodedbtest.Password("vmware", "root", "tiger"), nodedbtest.Site("snmpc", "tiger"), nodedbtest.Site("domain", "cluster.test"),
 		nodedbtest.Node("n1", "all", "nodehm.mgt=ipmi", "ipmi.password=tiger", "vm.cpus=2"))
 	deps := &Deps{DB: db, Log: slog.New(slog.DiscardHandler)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -43,6 +43,12 @@ func TestRemote(t *testing.T) {
 	}{
 		{"tabdump passwd", 0, `"vmware","root","******",`},
 		{"gettab key=vmware passwd.password", 0, "******"},
+		{"tabdump site", 0, `"snmpc","******",`},
+		{"tabdump site", 0, `"domain","cluster.test",`},
+		{"gettab key=snmpc site.value", 0, "******"},
+		{"lsdef -t site -l", 0, "snmpc=******"},
+		{"lsdef -t site -i snmpc", 0, "snmpc=******"},
+		{"lsdef -t site -z", 0, "snmpc=******"},
 		{"lsdef n1", 0, "bmcpassword=******"},
 		{"lsdef -z n1", 0, "bmcpassword=******"},
 		{"nodels n1 ipmi.password", 0, "n1: ******"},

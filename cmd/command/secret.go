@@ -46,7 +46,7 @@ func (s *Session) dumpForm() secretForm {
 
 // show is a value of a column in the form.
 func (f secretForm) show(k nodedb.Key, column, v string) string {
-	if f == nil || v == "" || !nodedb.IsSecret(column) {
+	if f == nil || v == "" || !k.IsSecret(column) {
 		return v
 	}
 	return f(k, column, v)

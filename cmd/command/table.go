@@ -95,7 +95,7 @@ func nodeColumn(name string) (*nodedb.Table, *nodedb.Column, error) {
 
 // rows puts the secrets of rows in the form.
 func (f secretForm) rows(t *nodedb.Table, rows []nodedb.Row) []nodedb.Row {
-	if f == nil || !slices.ContainsFunc(t.Columns, func(c nodedb.Column) bool { return c.Secret }) {
+	if f == nil || t.Kind != nodedb.KindSite && !slices.ContainsFunc(t.Columns, func(c nodedb.Column) bool { return c.Secret }) {
 		return rows
 	}
 	out := make([]nodedb.Row, len(rows))

@@ -67,7 +67,7 @@ type KickstartData struct {
 	// Attr is any other of the node's values: {{call .Attr "nodepos.rack"}}; and
 	// Site one of the site's. Neither shows secrets.
 	Attr func(column string) (string, error)
-	Site func(key string) string
+	Site func(key string) (string, error)
 }
 
 // A FindDisk is a disk that %pre is to find, in the words of esxcli.
@@ -187,7 +187,7 @@ func (h *host) kickstartData() (*KickstartData, error) {
 		NTP: s.ntp, DNS: s.dns, Syslog: s.syslog,
 		Datastore: s.datastore, Switches: s.switches, NFS: s.nfs, FirstBoot: s.first,
 		Services: s.services, Firewall: s.firewall, LegacyCPU: s.legacyCPU && h.version.AtLeast(7), Serial: s.serial.port, Speed: s.serial.speed,
-		Attr: h.attr, Site: h.Snap.Site,
+		Attr: h.attr, Site: h.site,
 	}
 	d.address(s.network)
 	if !d.Stateless { // a stateless host has it in its overlay, where only root may read it
@@ -264,6 +264,14 @@ func (h *host) attr(column string) (string, error) {
 		return "", fmt.Errorf("%s is a secret, which no file may show", column)
 	}
 	return h.Node.Attr(column), nil
+}
+
+// site is a value of the site's that may stand in a file.
+func (h *host) site(key string) (string, error) {
+	if nodedb.IsSecret("site." + key) {
+		return "", fmt.Errorf("site.%s is a secret, which no file may show", key)
+	}
+	return h.Snap.Site(key), nil
 }
 
 // address fills in how the management interface is set up.

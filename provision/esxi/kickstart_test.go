@@ -328,6 +328,7 @@ func TestTemplatesShowNoSecrets(t *testing.T) {
 	for text, want := range map[string]string{
 		`{{call .Attr "nodepos.rack"}} {{call .Site "domain"}}`: "",
 		`{{call .Attr "ipmi.password"}}`:                        "ipmi.password is a secret",
+		`{{call .Site "snmpc"}}`:                                "site.snmpc is a secret",
 		`{{.Nonsense}}`:                                         "base.tmpl:2",
 	} {
 		os.WriteFile(filepath.Join(dir, "esxi", "base.tmpl"), []byte("vmaccepteula\n# "+text+"\nrootpw --iscrypted {{.Password}}\ninstall --firstdisk\nreboot\n"), 0o644)
