@@ -229,6 +229,12 @@ func (f *failure) Error() string {
 	return s
 }
 
+// A lost is a connection that broke under a command: what became of that is
+// not known.
+type lost struct{ error }
+
+func (l lost) Unwrap() error { return l.error }
+
 // run runs one line and returns what it printed. Errors are the host's own
 // words, in vm's classes.
 func (c *Conn) run(ctx context.Context, line string) (string, error) {
@@ -244,10 +250,16 @@ func (c *Conn) exec(ctx context.Context, line string, stdin []byte, each func(st
 		return "", err
 	}
 	defer free()
+	out, err := c.often(ctx, line, stdin, each, func(out string, err error) bool { return repeatable(line, out, err) })
+	return out, classify(out, err)
+}
+
+// often runs one line until it works, or may not be run again.
+func (c *Conn) often(ctx context.Context, line string, stdin []byte, each func(string), may func(out string, err error) bool) (string, error) {
 	for try := 1; ; try++ {
 		out, err := c.once(ctx, line, stdin, each)
-		if err == nil || try >= int(c.tries.Load()) || ctx.Err() != nil || !repeatable(line, out, err) {
-			return out, classify(out, err)
+		if err == nil || try >= int(c.tries.Load()) || ctx.Err() != nil || !may(out, err) {
+			return out, err
 		}
 		c.log.Warn("trying again over ssh", "endpoint", c.e.String(), "err", err)
 		_ = vm.Pause(ctx, try+1)
@@ -272,7 +284,7 @@ func (c *Conn) once(ctx context.Context, line string, stdin []byte, each func(st
 	case errors.As(err, &sig):
 		return buf.String(), &failure{buf.String(), -1}
 	case errors.Is(err, ssh.ErrUnreachable):
-		return buf.String(), vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)
+		return buf.String(), lost{vm.Errorf(vm.ErrUnreachable, "ssh to %s: %v", c.e, err)}
 	}
 	return buf.String(), err
 }

@@ -1,6 +1,7 @@
 package esxsh
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 
@@ -93,9 +94,12 @@ func isRead(line string) bool {
 	return strings.HasPrefix(line, "esxcli ") && (strings.HasSuffix(line, " list") || strings.Contains(line, " get "))
 }
 
-// passing says whether a failure may pass: the host's agent restarts, or has
-// run out of something for a moment.
+// passing says whether a failure may pass: the connection broke, the host's
+// agent restarts, or has run out of something for a moment.
 func passing(out string, err error) bool {
+	if errors.As(err, new(lost)) {
+		return true
+	}
 	for _, part := range []string{"Connection reset", "already been deleted"} {
 		if strings.Contains(out, part) {
 			return true

@@ -2,6 +2,7 @@ package esxsh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -59,7 +60,7 @@ func wanted(list []listed, names []string) []listed {
 
 const marker = "==margay=="
 
-// batch runs many commands in one session and returns what each printed. A
+// batch runs many commands that only read in one session and returns what each printed. A
 // command that fails prints its fault; the others go on.
 func (c *Conn) batch(ctx context.Context, cmds []string) ([]string, error) {
 	var b strings.Builder
@@ -72,7 +73,7 @@ func (c *Conn) batch(ctx context.Context, cmds []string) ([]string, error) {
 		return nil, err
 	}
 	defer free()
-	out, err := c.once(ctx, b.String(), nil, nil)
+	out, err := c.often(ctx, b.String(), nil, nil, func(_ string, err error) bool { return errors.As(err, new(lost)) })
 	if _, failed := err.(*failure); err != nil && !failed {
 		return nil, err
 	}

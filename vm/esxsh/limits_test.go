@@ -17,6 +17,7 @@ import (
 func TestRetries(t *testing.T) {
 	w := vmtest.New(t, vmtest.Options{})
 	c, sh := cluster(t, w, false)
+	const broken = "the connection breaks"
 	var mu sync.Mutex
 	say := map[string][]string{} // by how a command starts: what it prints before it works
 	ran := map[string]int{}
@@ -29,6 +30,9 @@ func TestRetries(t *testing.T) {
 			}
 			if ran[start]++; len(list) > 0 {
 				say[start] = list[1:]
+				if list[0] == broken {
+					sh.Drop()
+				}
 				return list[0], 1, true
 			}
 		}
@@ -45,12 +49,21 @@ func TestRetries(t *testing.T) {
 	want(t, "lsvm, reset once", c.List(t, "esx1"), "")
 	expect("vim-cmd vmsvc/getallvms", reset, reset)
 	contains(t, "lsvm, reset twice", c.List(t, "esx1"), "Connection reset")
+	expect("vim-cmd vmsvc/getallvms", broken)
+	want(t, "lsvm, broken once", c.List(t, "esx1"), "")
 	expect("vim-cmd solo/registervm", shut)
 	if out := c.Make(t, vm.MakeRequest{Sizes: "none"}, "vm1"); out != "" || ran["vim-cmd solo/registervm"] < 2 {
 		t.Errorf("mkvm, not let in once: %s, run %d times", out, ran["vim-cmd solo/registervm"])
 	}
 	expect("vmkfstools -c", reset)
 	contains(t, "mkvm, reset once", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm2"), "Connection reset")
+	if n := ran["vmkfstools -c"]; n != 1 {
+		t.Errorf("a change was run %d times", n)
+	}
+	expect("echo ==margay==0; vim-cmd vmsvc/get.summary", broken)
+	want(t, "rpower stat, broken once", c.Power(t, vm.WordStat, false, "vm1"), "vm1: off")
+	expect("vmkfstools -c", broken)
+	contains(t, "mkvm, broken once", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm3"), "vm3: Error: ")
 	if n := ran["vmkfstools -c"]; n != 1 {
 		t.Errorf("a change was run %d times", n)
 	}
