@@ -36,7 +36,7 @@ func vmTables() []*Table {
 		byNode("hypervisor", "what a hypervisor is and who manages it", nil,
 			col("type", "hosttype", "kind of hypervisor: esx, kvm, rhev"),
 			col("mgr", "hostmanager", "manager of the hypervisor; for esx the vCenter"),
-			col("interface", "hostinterface", "networks of its interfaces, name:card, separated by |; vmotion:vmk1 is the card that guests move over, networks:fixed forbids to make networks, cpus:32 and memory:256G are what guests may be given"),
+			col("interface", "hostinterface", "networks of its interfaces, name:card, separated by |; vmotion:vmk1 is the card that guests move over, networks:fixed forbids to make networks, cpus:32 and memory:256G are what its guests may be given"),
 			col("netmap", "hostnetmap", "interfaces behind each network name, as name=vmnic0&vmnic1"),
 			col("defaultnet", "hostdefaultnet", "network of guests that name none"),
 			col("cluster", "hostcluster", "vCenter cluster it belongs to"),

@@ -104,6 +104,9 @@ func (ch *changer) plan(ctx context.Context, g *Guest, v VM) (*Change, map[strin
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := ch.claim(ctx, g, v, c); err != nil {
+		return nil, nil, err
+	}
 	if err := ch.offered(ctx, v, c); err != nil {
 		return nil, nil, err
 	}

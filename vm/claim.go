@@ -26,6 +26,30 @@ func (st *site) claim(ctx context.Context, size Size) error {
 	return nil
 }
 
+// claim is a site's, for what a change gives to its guest beside what that has.
+func (ch *changer) claim(ctx context.Context, g *Guest, v VM, c *Change) error {
+	var more Size
+	if c.CPUs != nil {
+		more.CPUs = max(0, *c.CPUs-v.CPUs)
+	}
+	if c.MemoryMB != nil {
+		more.MemoryMB = max(0, *c.MemoryMB-v.MemoryMB)
+	}
+	if more.CPUs == 0 && more.MemoryMB == 0 || g.Cluster != "" {
+		return nil
+	}
+	if n, err := ch.snap.Node(g.Host); err == nil { // most hosts' capacity is their own affair
+		if room, err := capacityOf(n); err != nil || !room.set() {
+			return err
+		}
+	}
+	st, err := ch.mk.site(ctx, g)
+	if err != nil {
+		return err
+	}
+	return st.claim(ctx, more)
+}
+
 // counted is what the guests that the host has were given, whether they are on
 // or off; masters never are.
 func (st *site) counted(ctx context.Context) (sum capacity, err error) {

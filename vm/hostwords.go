@@ -80,11 +80,11 @@ func (c capacity) lines() (out []string) {
 
 // room says whether a guest of a size goes in beside what is given away.
 func (c capacity) room(host string, given capacity, size Size) error {
-	if c.cpus > 0 && given.cpus+size.CPUs > c.cpus {
-		return Errorf(ErrNoSpace, "%s has %d cpus for guests, of which %d are given to some, and this one wants %d; raise cpus: in its hostinterface or choose another host", host, c.cpus, given.cpus, size.CPUs)
+	if c.cpus > 0 && size.CPUs > 0 && given.cpus+size.CPUs > c.cpus {
+		return Errorf(ErrNoSpace, "%s has %d cpus for guests, of which %d are given to some, and %d more are wanted; raise cpus: in its hostinterface or choose another host", host, c.cpus, given.cpus, size.CPUs)
 	}
-	if c.mb > 0 && given.mb+size.MemoryMB > c.mb {
-		return Errorf(ErrNoSpace, "%s has %d MB of memory for guests, of which %d MB are given to some, and this one wants %d MB; raise memory: in its hostinterface or choose another host", host, c.mb, given.mb, size.MemoryMB)
+	if c.mb > 0 && size.MemoryMB > 0 && given.mb+size.MemoryMB > c.mb {
+		return Errorf(ErrNoSpace, "%s has %d MB of memory for guests, of which %d MB are given to some, and %d MB more are wanted; raise memory: in its hostinterface or choose another host", host, c.mb, given.mb, size.MemoryMB)
 	}
 	return nil
 }

@@ -137,11 +137,15 @@ func TestFacesCapacity(t *testing.T) {
 		setHost(t, c, "cpus:3|memory:1G")
 		want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "none"}, "vm1"), "")
 		out := c.Make(t, vm.MakeRequest{Sizes: "none", CPUs: "3"}, "vm2")
-		want(t, "mkvm of many processors", out, "vm2: Error: esx1 has 3 cpus for guests, of which 1 are given to some, and this one wants 3; raise cpus: in its hostinterface or choose another host")
+		want(t, "mkvm of many processors", out, "vm2: Error: esx1 has 3 cpus for guests, of which 1 are given to some, and 3 more are wanted; raise cpus: in its hostinterface or choose another host")
 		out += c.Make(t, vm.MakeRequest{Sizes: "none"}, "vm2", "vm3") // which is too much together
-		contains(t, "mkvm of two", out, "Error: esx1 has 1024 MB of memory for guests, of which 1024 MB are given to some, and this one wants 512 MB; raise memory: in its hostinterface or choose another host")
+		contains(t, "mkvm of two", out, "Error: esx1 has 1024 MB of memory for guests, of which 1024 MB are given to some, and 512 MB more are wanted; raise memory: in its hostinterface or choose another host")
 		dry := c.Make(t, vm.MakeRequest{Sizes: "none", DryRun: true}, "vm3")
 		contains(t, "mkvm --dry-run", dry, "Error: esx1 has 1024 MB of memory for guests")
+		grown := c.Change(t, vm.ChangeRequest{CPUs: "4"}, "vm1")
+		want(t, "chvm", grown, "vm1: Error: esx1 has 3 cpus for guests, of which 2 are given to some, and 3 more are wanted; raise cpus: in its hostinterface or choose another host")
+		want(t, "chvm that fits", c.Change(t, vm.ChangeRequest{CPUs: "2"}, "vm1"), "vm1: node successfully changed")
+		want(t, "chvm to less where memory is full", c.Change(t, vm.ChangeRequest{CPUs: "1"}, "vm1"), "vm1: node successfully changed")
 		show := func() string {
 			return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
 				c.M.Show(ctx, snap, c.Nodes(t, "esx1"), emit)
