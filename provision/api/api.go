@@ -91,8 +91,14 @@ type Conn struct {
 // blockSize is how much is queued before it is written.
 const blockSize = 64 << 10
 
-func newConn(w io.Writer, stdin *io.PipeReader, frames bool) *Conn {
-	return &Conn{w: w, stdin: stdin, frames: frames}
+// newConn makes the command's end of a connection. The bytes first go before
+// all frames.
+func newConn(w io.Writer, stdin *io.PipeReader, frames bool, first []byte) *Conn {
+	c := &Conn{w: w, stdin: stdin, frames: frames, out: first}
+	if len(first) > 0 {
+		c.soon()
+	}
+	return c
 }
 
 // Send queues a frame; Flush sends what is queued. The error is the first that

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -163,17 +164,76 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestBreakdown: a command that panics ends alone.
+func TestBreakdown(t *testing.T) {
+	c := serve(t, func(_ context.Context, r *Request, c *Conn) int {
+		if r.Args[0] == "bad" {
+			panic("out of order")
+		}
+		return 7
+	})
+	if _, err := c.Run(t.Context(), &Request{Args: []string{"bad"}}, nil, io.Discard, io.Discard); err == nil {
+		t.Error("a command that broke down ended well")
+	}
+	if code, err := c.Run(t.Context(), &Request{Args: []string{"good"}}, nil, io.Discard, io.Discard); err != nil || code != 7 {
+		t.Errorf("the next one: code %d, %v", code, err)
+	}
+}
+
+// TestRefusals: what is no command is answered as HTTP has it, and a client that
+// waits to be heard before it sends its command is.
+func TestRefusals(t *testing.T) {
+	c := serve(t, func(_ context.Context, r *Request, c *Conn) int {
+		c.Send(Frame{Kind: FrameOut, Text: strings.Join(r.Args, " ")})
+		return 0
+	})
+	dial := func() net.Conn {
+		conn, err := net.Dial("unix", c.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		return conn
+	}
+	for _, tt := range []struct{ send, want string }{
+		{"GET /run HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 Not Found"},
+		{"POST /else HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 Not Found"},
+		{"\x16\x03\x01 what\r\n\r\n", "HTTP/1.1 400 Bad Request"},
+		{"POST /run HTTP/1.1\r\nA: " + strings.Repeat("a", 2<<20), "HTTP/1.1 400 Bad Request"},
+	} {
+		conn := dial()
+		go io.WriteString(conn, tt.send) // of what is too long the rest is not read
+		got, err := io.ReadAll(conn)
+		if !strings.HasPrefix(string(got), tt.want) || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%.40q: %q, %v; want %s", tt.send, got, err, tt.want)
+		}
+	}
+
+	conn := dial()
+	io.WriteString(conn, "POST /run HTTP/1.1\r\nHost: margay\r\nContent-Length: 0\r\n\r\n")
+	in := bufio.NewReader(conn)
+	for line := ""; line != "\r\n"; {
+		var err error
+		if line, err = in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	io.WriteString(conn, `{"args":["a","b"]}`+"\n")
+	if got, err := io.ReadAll(in); err != nil || !strings.Contains(string(got), "a b") {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // TestDenied: who is neither root nor the daemon's user is told of with his name.
 func TestDenied(t *testing.T) {
 	var told []string
 	s := &Server{Log: slog.New(slog.DiscardHandler), Denied: func(name, from, why string) { told = append(told, name, from, why) }}
 	uid := uint32(os.Geteuid() + 4_000_000)
-	r := httptest.NewRequest(http.MethodPost, "/run", nil)
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, &syscall.Ucred{Uid: uid})))
+	a, status, why := s.hear(httptest.NewRequest(http.MethodPost, "/run", nil), &syscall.Ucred{Uid: uid})
 	want := []string{fmt.Sprint(uid), "unix", fmt.Sprintf("Permission denied for request: user id %d is neither root nor the daemon's", uid)}
-	if w.Code != http.StatusForbidden || !slices.Equal(told, want) {
-		t.Errorf("%d, told %q, want %q", w.Code, told, want)
+	if a != nil || status != http.StatusForbidden || why != want[2] || !slices.Equal(told, want) {
+		t.Errorf("%v, %d %q, told %q, want %q", a, status, why, told, want)
 	}
 }
 

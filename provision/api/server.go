@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/user"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -53,38 +55,78 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers commands on l until ctx is done, then waits for those that
-// run, a few seconds at most.
+// headTime is how long a client may take to say what it wants.
+const headTime = 10 * time.Second
+
+// Serve answers commands on the unix socket l until ctx is done; what runs then
+// is told so.
+//
+// What comes is HTTP/1.1, as it is over TLS, but net/http's server would read
+// on behind each request's back and hand the connection over when that ended:
+// with many clients at once that costs more than most commands.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	hs := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		ConnContext:       withPeer,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-	stop := context.AfterFunc(ctx, func() { hs.Close() })
+	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
-	if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			go s.serve(ctx, conn)
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+			// Commands that end give files back.
+			s.Log.Warn("command socket: no more files can be opened; raise the limit (LimitNOFILE= of the unit)", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		default:
+			return err
+		}
 	}
-	return nil
 }
 
-type peerKey struct{}
+// serve answers one request that came by the unix socket.
+func (s *Server) serve(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	defer func() {
+		if v := recover(); v != nil { // one command's fault is not the others'
+			s.Log.Error("command socket: a command broke down", "err", v, "stack", string(debug.Stack()))
+		}
+	}()
+	conn.SetReadDeadline(time.Now().Add(headTime))
+	limit := &io.LimitedReader{R: conn, N: http.DefaultMaxHeaderBytes}
+	in := bufio.NewReader(limit)
+	r, err := http.ReadRequest(in)
+	if err != nil {
+		answer(conn, http.StatusBadRequest, "not a request")
+		return
+	}
+	limit.N = math.MaxInt64
+	status, why := http.StatusNotFound, "POST /run only"
+	if r.Method == http.MethodPost && r.URL.Path == "/run" {
+		var from *asker
+		if from, status, why = s.hear(r, peerCred(conn)); from != nil {
+			s.command(ctx, conn, in, from)
+			return
+		}
+	}
+	answer(conn, status, why)
+}
 
-func withPeer(ctx context.Context, c net.Conn) context.Context {
-	uc, ok := c.(*net.UnixConn)
+// answer says why there is no command, and what HTTP calls it.
+func answer(w io.Writer, status int, why string) {
+	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
+		status, http.StatusText(status), len(why)+1, why)
+}
+
+// peerCred is who is at the other end of a unix socket; nil: nobody can say.
+func peerCred(conn net.Conn) *syscall.Ucred {
+	c, ok := conn.(*net.UnixConn)
 	if !ok {
-		return ctx
+		return nil
 	}
-	if cred := peerCred(uc); cred != nil {
-		ctx = context.WithValue(ctx, peerKey{}, cred)
-	}
-	return ctx
-}
-
-func peerCred(c *net.UnixConn) *syscall.Ucred {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil
@@ -99,10 +141,24 @@ func peerCred(c *net.UnixConn) *syscall.Ucred {
 	return cred
 }
 
+// An asker is who may give commands, and where from.
+type asker struct{ name, from string }
+
+// hear returns who asks; nil: he may not, for the reason.
+func (s *Server) hear(r *http.Request, cred *syscall.Ucred) (a *asker, status int, why string) {
+	name, from, err := s.who(r, cred)
+	if err == nil {
+		return &asker{name, from}, 0, ""
+	}
+	if s.Denied != nil {
+		s.Denied(name, from, err.Error())
+	}
+	return nil, http.StatusForbidden, err.Error()
+}
+
 // who says who asks and from where, and why he may not.
-func (s *Server) who(r *http.Request) (name, from string, err error) {
-	cred, ok := r.Context().Value(peerKey{}).(*syscall.Ucred)
-	if !ok {
+func (s *Server) who(r *http.Request, cred *syscall.Ucred) (name, from string, err error) {
+	if cred == nil {
 		if s.Authorize == nil {
 			return "", r.RemoteAddr, errors.New("Permission denied for request")
 		}
@@ -129,19 +185,16 @@ func (s *Server) userName(uid uint32) string {
 	return name
 }
 
-// ServeHTTP runs the command of one request. The connection is taken over:
-// frames go out, input comes in, and its end ends the command.
+// ServeHTTP runs the command of one request that came by TLS. The connection is
+// taken over: frames go out, input comes in, and its end ends the command.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost || r.URL.Path != "/run" {
 		http.Error(w, "POST /run only", http.StatusNotFound)
 		return
 	}
-	name, from, err := s.who(r)
-	if err != nil {
-		if s.Denied != nil {
-			s.Denied(name, from, err.Error())
-		}
-		http.Error(w, err.Error(), http.StatusForbidden)
+	a, status, why := s.hear(r, nil)
+	if a == nil {
+		http.Error(w, why, status)
 		return
 	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
@@ -150,12 +203,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
+	s.command(r.Context(), conn, rw.Reader, a)
+}
+
+// command reads what a has run, and runs it.
+func (s *Server) command(ctx context.Context, conn net.Conn, r *bufio.Reader, a *asker) {
+	const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: margay\r\n\r\n"
 	conn.SetDeadline(time.Time{})
-	io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: margay\r\n\r\n")
-	if err := rw.Flush(); err != nil {
-		return
+	// A client that has sent its command already waits for nothing: it is told
+	// together with the command's first words.
+	first := []byte(upgraded)
+	if r.Buffered() == 0 {
+		if _, err := conn.Write(first); err != nil {
+			return
+		}
+		first = nil
 	}
-	in := bufio.NewScanner(rw)
+	in := bufio.NewScanner(r)
 	in.Buffer(nil, maxLine)
 	if !in.Scan() {
 		return
@@ -164,11 +228,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.Unmarshal(in.Bytes(), &req); err != nil {
 		return
 	}
-	req.User, req.From = name, from
-	s.run(r.Context(), conn, in, &req)
+	req.User, req.From = a.name, a.from
+	s.run(ctx, conn, in, &req, first)
 }
 
-func (s *Server) run(ctx context.Context, w io.Writer, in *bufio.Scanner, req *Request) {
+// run runs a command, whose client is told first before all else.
+func (s *Server) run(ctx context.Context, w io.Writer, in *bufio.Scanner, req *Request, first []byte) {
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
 	var wg sync.WaitGroup
@@ -176,7 +241,7 @@ func (s *Server) run(ctx context.Context, w io.Writer, in *bufio.Scanner, req *R
 		defer cancel() // the client has gone: the command ends
 		pump(in, pw)
 	})
-	c := newConn(w, pr, req.JSON)
+	c := newConn(w, pr, req.JSON, first)
 	code := s.Run(ctx, req, c)
 	pr.Close()
 	c.Send(Frame{Kind: FrameExit, Code: code})
