@@ -17,6 +17,7 @@ import (
 type said struct {
 	mu   sync.Mutex
 	last map[string]time.Time // when each was last met; guarded by mu
+	full time.Time            // when room was last looked for; guarded by mu
 }
 
 const (
@@ -24,6 +25,9 @@ const (
 	saidAgain = time.Hour
 	// saidMost bounds what forged requests can make us remember.
 	saidMost = 4096
+	// saidRoom is how seldom room is looked for: thousands of nodes that have
+	// nothing to boot, or a flood, would have it looked for at each request.
+	saidRoom = time.Minute
 )
 
 // first says whether a refusal is news.
@@ -32,6 +36,10 @@ func (s *said) first(what string, now time.Time) bool {
 	defer s.mu.Unlock()
 	at, known := s.last[what]
 	if !known && len(s.last) >= saidMost {
+		if now.Sub(s.full) < saidRoom {
+			return false
+		}
+		s.full = now
 		for w, at := range s.last {
 			if now.Sub(at) >= saidAgain {
 				delete(s.last, w)

@@ -85,23 +85,47 @@ func (j *journal) run(ctx context.Context) error {
 	}
 }
 
+// flushMost is how many nodes are written in one transaction. More would hold up
+// who asks for an address meanwhile.
+const flushMost = 64
+
 // flush writes the nodes whose steps changed.
 func (j *journal) flush(ctx context.Context) error {
 	j.mu.Lock()
-	texts := map[string]string{}
+	var names []string
 	for name, t := range j.tracks {
 		if t.dirty {
-			t.dirty = false
-			b, _ := json.Marshal(t)
-			texts[name] = string(b)
+			names = append(names, name)
 		}
 	}
 	pending := j.pending
 	j.pending = nil
 	j.mu.Unlock()
-	if len(texts) == 0 && len(pending) == 0 {
-		return nil
+	for len(names) > 0 || len(pending) > 0 {
+		some := names[:min(len(names), flushMost)]
+		names = names[len(some):]
+		if err := j.write(ctx, some, pending); err != nil {
+			return err
+		}
+		pending = nil
 	}
+	return nil
+}
+
+// write writes nodes, and what else is to be changed.
+func (j *journal) write(ctx context.Context, names []string, pending []func(*nodedb.Tx)) error {
+	texts := make(map[string]string, len(names))
+	j.mu.Lock()
+	for _, name := range names {
+		t := j.tracks[name]
+		if t == nil {
+			continue
+		}
+		t.dirty = false
+		b, _ := json.Marshal(t)
+		texts[name] = string(b)
+	}
+	j.mu.Unlock()
 	return j.db.Update(ctx, func(tx *nodedb.Tx) error {
 		for name, text := range texts {
 			if _, err := tx.Snapshot().Node(name); err == nil {

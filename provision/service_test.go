@@ -588,3 +588,31 @@ func TestNote(t *testing.T) {
 		t.Errorf("%d boots, want that the order opened a second", len(boots))
 	}
 }
+
+func TestFlushMany(t *testing.T) {
+	s, _ := newService(t)
+	names := []string{"nobody"}
+	for i := range 3*flushMost + 1 {
+		names = append(names, fmt.Sprintf("many%d", i))
+	}
+	err := s.DB.Update(t.Context(), func(tx *nodedb.Tx) error {
+		for _, name := range names[1:] {
+			tx.Put(nodedb.Key{Kind: nodedb.KindNode, Name: name}, map[string]string{"nodelist.groups": "all"})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		s.journal.step(name, nodedb.ModeInstall, StepDHCP, "asks")
+	}
+	ran := 0
+	s.journal.later(func(*nodedb.Tx) { ran++ })
+	if err := s.journal.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(s.DB.Snapshot().Records(kindTimeline)), len(names)-1; got != want || ran != 1 {
+		t.Errorf("%d timelines are written, want %d; what waited for the write ran %d times", got, want, ran)
+	}
+}
