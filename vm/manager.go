@@ -36,6 +36,7 @@ type Manager struct {
 	conns    map[string]*conn       // by Endpoint.Key; guarded by mu
 	locks    map[string]*sync.Mutex // by host; guarded by mu
 	monitors map[string]*monitor    // by Endpoint.Key; guarded by mu
+	written  map[string]time.Time   // when a host's NFS datastore was; guarded by mu
 }
 
 // A conn is one endpoint's connection; its own lock makes others wait for the

@@ -107,6 +107,9 @@ func (st *site) offer(ctx context.Context, guestID, version string) (*Offer, err
 // offered refuses hardware that the host does not have for a guest that is to
 // be made.
 func (st *site) offered(ctx context.Context, g *Guest, s *Spec) (notes []string, err error) {
+	if len(s.NICs) == 0 && !slices.ContainsFunc(s.Controllers, func(k Controller) bool { return k.Bus != IDE }) {
+		return nil, nil // every guest has those
+	}
 	o, err := st.offer(ctx, s.GuestID, s.Version)
 	if err != nil {
 		return nil, err

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A site is a host while guests are made on it: what it has, and what is
@@ -14,13 +16,13 @@ import (
 type site struct {
 	m         *Manager
 	hv        Hypervisor
+	at        string // the key of its endpoint
 	node      string // the table's name, "" in cluster mode
 	host      *Host
 	automount bool
 	named     DatastoreMap
-	fixedNets string          // what lets none be made; "": nothing
-	capacity  capacity        // what the table says it has for guests
-	writable  map[string]bool // datastores that a test has written to
+	fixedNets string   // what lets none be made; "": nothing
+	capacity  capacity // what the table says it has for guests
 
 	claiming sync.Mutex
 	given    *capacity // to guests that are there or on their way; nil: not counted; guarded by claiming
@@ -66,7 +68,7 @@ func (mk *maker) lookAt(ctx context.Context, g *Guest) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &site{m: mk.m, named: named, hv: mk.hv, node: g.Host, host: h, automount: !off(mk.snap.Site("vmwaredatastoreautomount"))}
+	st := &site{m: mk.m, at: g.Endpoint.Key(), named: named, hv: mk.hv, node: g.Host, host: h, automount: !off(mk.snap.Site("vmwaredatastoreautomount"))}
 	node, err := mk.snap.Node(g.Host)
 	if err != nil { // in cluster mode, or by an address
 		node = hostNode(mk.snap, h.Name)
@@ -273,7 +275,8 @@ func (st *site) writes(ctx context.Context, d Datastore) error {
 	if d.ReadOnly {
 		return Errorf(ErrInvalid, "datastore %s (%s) is mounted read-only on %s; %s", d.Name, d.URL(), st.host.Name, out)
 	}
-	if !strings.HasPrefix(d.Type, "NFS") || st.writable[d.Name] {
+	key := st.at + "/" + st.host.Name + "/" + d.Name + "/" + d.URL()
+	if !strings.HasPrefix(d.Type, "NFS") || st.m.wrote(key) {
 		return nil
 	}
 	b := make([]byte, 6)
@@ -287,11 +290,32 @@ func (st *site) writes(ctx context.Context, d Datastore) error {
 	if err := st.hv.Delete(context.WithoutCancel(ctx), st.host.Name, p); err != nil {
 		return fmt.Errorf("removing %s, which tried whether the datastore can be written: %w", p, err)
 	}
-	if st.writable == nil {
-		st.writable = map[string]bool{}
-	}
-	st.writable[d.Name] = true
+	st.m.writes(key)
 	return nil
+}
+
+// writableFor is how long a datastore that was written to is taken to be
+// writable still.
+const writableFor = 5 * time.Minute
+
+// wrote says whether a host's datastore was written to lately.
+func (m *Manager) wrote(key string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.written[key]
+	return ok && m.now().Sub(at) < writableFor
+}
+
+// writes remembers that it was, and forgets what is long ago.
+func (m *Manager) writes(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	maps.DeleteFunc(m.written, func(_ string, at time.Time) bool { return now.Sub(at) >= writableFor })
+	if m.written == nil {
+		m.written = map[string]time.Time{}
+	}
+	m.written[key] = now
 }
 
 // network finds a card's port group, making it and its switch if need be.

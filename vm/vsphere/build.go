@@ -21,7 +21,12 @@ func (c *Conn) Create(ctx context.Context, at vm.Where, s *vm.Spec) (v vm.VM, er
 func (c *Conn) Make(ctx context.Context, list []vm.Making, done func(int, vm.VM, error)) {
 	jobs := make([]*job, 0, len(list))
 	networks := map[types.ManagedObjectReference]plugs{}
+	gone := c.leftovers(ctx, list)
 	for i, m := range list {
+		if gone[i] {
+			done(i, vm.VM{}, vm.Errorf(vm.ErrNotFound, "File %s was not found", m.Old))
+			continue
+		}
 		start, err := c.making(ctx, m, networks)
 		if err != nil {
 			done(i, vm.VM{}, err)

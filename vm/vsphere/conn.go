@@ -64,6 +64,12 @@ type Conn struct {
 	lastTree *tree     // guarded by treeMu
 	treeAt   time.Time // guarded by treeMu
 
+	offerMu sync.Mutex
+	offers  map[offerKey]keptOffer // guarded by offerMu
+
+	browserMu sync.Mutex
+	browsers  map[shelf]types.ManagedObjectReference // guarded by browserMu; see leftovers
+
 	perfMu  sync.Mutex
 	perfIDs map[int32]func(*vm.Load, int64) // guarded by perfMu
 

@@ -254,8 +254,15 @@ func TestCallCounts(t *testing.T) {
 	if n, of := w.Count("CreatePropertyCollector"), w.Count("CreateVM_Task"); n != 2 || of != 10 { // for old files, and for new guests
 		t.Errorf("making ten made %d and took %d collectors", of, n)
 	}
-	if n := len(w.Calls()); n > 45 {
+	if n := len(w.Calls()); n > 25 || w.Count("RegisterVM_Task") > 0 {
 		t.Errorf("making ten took %d calls: %v", n, w.Calls())
+	}
+	want(t, "rmvm", c.Remove(t, vm.RemoveRequest{}, names[3:8]...), "")
+	want(t, "rmvm -p", c.Remove(t, vm.RemoveRequest{Purge: true}, names[8:13]...), strings.Join(names[8:13], ": purged\n")+": purged")
+	w.ResetCalls()
+	want(t, "mkvm where half have old files", c.Make(t, vm.MakeRequest{Sizes: "1G"}, names[3:13]...), "")
+	if old, fresh := w.Count("RegisterVM_Task"), w.Count("CreateVM_Task"); old != 5 || fresh != 5 {
+		t.Errorf("of ten guests %d were registered and %d made", old, fresh)
 	}
 	c.Power(t, vm.WordStat, false, names...)
 	w.ResetCalls()
@@ -266,7 +273,12 @@ func TestCallCounts(t *testing.T) {
 	if calls := w.Calls(); len(calls) != 1 {
 		t.Errorf("rpower stat of 500 took %d calls: %v", len(calls), calls)
 	}
+	w.ResetCalls()
 	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1"), "")
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm2"), "")
+	if n := w.Count("QueryConfigOptionEx"); n != 1 {
+		t.Errorf("the host was asked %d times what it has for guests of one kind", n)
+	}
 	w.ResetCalls()
 	want(t, "chvm", c.Change(t, vm.ChangeRequest{Add: []string{"1,1=scsi"}, CPUs: "2", Memory: "1G", Other: []string{"a=b"}, Eject: true}, "vm1"), "vm1: node successfully changed")
 	if n := w.Count("ReconfigVM_Task"); n != 1 {

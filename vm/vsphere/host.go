@@ -46,7 +46,7 @@ func (c *Conn) hostParts(ctx context.Context, pc *property.Collector, host types
 		PropSet: []types.PropertySpec{
 			{Type: "HostNetworkSystem", PathSet: []string{"networkInfo"}},
 			{Type: "Network", PathSet: []string{"name"}},
-			{Type: "Datastore", PathSet: []string{"name", "info", "summary", "host"}},
+			{Type: "Datastore", PathSet: []string{"name", "info", "summary", "host", "browser"}},
 		},
 	}
 	refs := append(append([]types.ManagedObjectReference{}, h.Network...), h.Datastore...)
@@ -77,6 +77,7 @@ func (c *Conn) hostParts(ctx context.Context, pc *property.Collector, host types
 				return err
 			}
 			out.Datastores = append(out.Datastores, toDatastore(&d, host))
+			c.browse(host, &d)
 		default:
 			out.Networks = append(out.Networks, stringProp(o, "name"))
 		}

@@ -172,7 +172,11 @@ func TestNFSServerAway(t *testing.T) {
 		c.M.Show(ctx, snap, c.Nodes(t, "esx1"), emit)
 	}), "MB free, not accessible")
 	w.Inaccessible(label, false)
+	w.ResetCalls()
 	want(t, "mkvm when it is back", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm2"), "")
+	if n := w.Count("MakeDirectory"); n != 0 {
+		t.Errorf("whether the datastore can be written was tried %d times again", n)
+	}
 	agrees(t, c, "esx1")
 }
 

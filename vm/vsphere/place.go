@@ -26,6 +26,7 @@ type place struct {
 	pool     types.ManagedObjectReference // of a host or cluster: its root pool
 	vmFolder types.ManagedObjectReference // of a datacenter
 	hosts    types.ManagedObjectReference // of a datacenter: its host folder
+	browser  types.ManagedObjectReference // of a host's or a cluster's: says what guests can have there
 }
 
 // A spot is where a guest is made.
@@ -40,7 +41,7 @@ func (c *Conn) tree(ctx context.Context) (*tree, error) {
 	objects, err := c.retrieve(ctx, kinds, []types.PropertySpec{
 		{Type: "Datacenter", PathSet: append(named, "vmFolder", "hostFolder")},
 		{Type: "Folder", PathSet: named},
-		{Type: "ComputeResource", PathSet: append(named, "resourcePool")},
+		{Type: "ComputeResource", PathSet: append(named, "resourcePool", "environmentBrowser")},
 		{Type: "ResourcePool", PathSet: named},
 		{Type: "HostSystem", PathSet: named},
 	})
@@ -60,6 +61,8 @@ func (c *Conn) tree(ctx context.Context) (*tree, error) {
 				p.parent = ref
 			case "resourcePool":
 				p.pool = ref
+			case "environmentBrowser":
+				p.browser = ref
 			case "vmFolder":
 				p.vmFolder = ref
 			case "hostFolder":
@@ -141,22 +144,41 @@ const treeAge = 10 * time.Second
 
 // spot finds where a guest is to be made.
 func (c *Conn) spot(ctx context.Context, at vm.Where) (*spot, *tree, error) {
-	c.treeMu.Lock()
-	t, at0 := c.lastTree, c.treeAt
-	c.treeMu.Unlock()
-	if t != nil && time.Since(at0) < treeAge {
-		if s, t, err := c.spotIn(t, at); err == nil {
-			return s, t, nil
-		}
-	}
-	t, err := c.tree(ctx)
+	t, fresh, err := c.recent(ctx)
 	if err != nil {
 		return nil, nil, err
+	}
+	if s, t, err := c.spotIn(t, at); err == nil || fresh {
+		return s, t, err
+	}
+	if t, err = c.newTree(ctx); err != nil {
+		return nil, nil, err
+	}
+	return c.spotIn(t, at)
+}
+
+// recent is a tree that is young enough for guests to be placed by, or, fresh,
+// one that was read for it.
+func (c *Conn) recent(ctx context.Context) (t *tree, fresh bool, err error) {
+	c.treeMu.Lock()
+	t, at := c.lastTree, c.treeAt
+	c.treeMu.Unlock()
+	if t != nil && time.Since(at) < treeAge {
+		return t, false, nil
+	}
+	t, err = c.newTree(ctx)
+	return t, true, err
+}
+
+func (c *Conn) newTree(ctx context.Context) (*tree, error) {
+	t, err := c.tree(ctx)
+	if err != nil {
+		return nil, err
 	}
 	c.treeMu.Lock()
 	c.lastTree, c.treeAt = t, time.Now()
 	c.treeMu.Unlock()
-	return c.spotIn(t, at)
+	return t, nil
 }
 
 func (c *Conn) spotIn(t *tree, at vm.Where) (*spot, *tree, error) {
@@ -252,8 +274,16 @@ func (c *Conn) ClusterHosts(ctx context.Context, cluster string) ([]string, erro
 	return out, nil
 }
 
-// hostRef finds a host by the name that the endpoint gives it.
+// hostRef finds a host by the name that the endpoint gives it. A host that
+// stands alone stays what it is.
 func (c *Conn) hostRef(ctx context.Context, name string) (types.ManagedObjectReference, error) {
+	if c.about.Kind == vm.ESX {
+		if t, _, err := c.recent(ctx); err == nil {
+			if p := t.find("HostSystem", ""); p != nil {
+				return p.ref, nil
+			}
+		}
+	}
 	objects, err := c.retrieve(ctx, []string{"HostSystem"}, []types.PropertySpec{{Type: "HostSystem", PathSet: []string{"name"}}})
 	if err != nil {
 		return types.ManagedObjectReference{}, err
