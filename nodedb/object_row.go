@@ -27,7 +27,11 @@ func (s *Snapshot) Rows(t *Table) []Row { return rows(s, t) }
 func rows(src source, t *Table) []Row {
 	var list []Row
 	for _, kind := range t.kinds() {
-		for _, r := range src.Records(kind) {
+		records := src.Records(kind)
+		if t.isKind() {
+			list = slices.Grow(list, len(records))
+		}
+		for _, r := range records {
 			if row, ok := t.row(r); ok {
 				list = append(list, row)
 			}
@@ -79,14 +83,16 @@ func (t *Table) row(r Record) (Row, bool) {
 	if !t.has(r) {
 		return Row{}, false
 	}
-	keys := t.KeyValues(r.Name)
 	values := make([]string, len(t.Columns))
 	for i := range t.Columns {
-		if k := slices.Index(t.Keys, t.Columns[i].Name); k >= 0 {
-			values[i] = keys[k]
-			continue
-		}
 		values[i] = r.Attrs[t.Columns[i].path]
+	}
+	if len(t.Keys) == 1 {
+		values[t.Index(t.Keys[0])] = r.Name
+		return Row{r.Key, values}, true
+	}
+	for i, key := range t.KeyValues(r.Name) {
+		values[t.Index(t.Keys[i])] = key
 	}
 	return Row{r.Key, values}, true
 }

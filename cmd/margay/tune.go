@@ -15,7 +15,7 @@ import (
 const gcRoom = 48 << 20
 
 // gcMost bounds the percentage: a table of nothing needs no more either.
-const gcMost = 400
+const gcMost = 1000
 
 // tune sets the Go runtime up for a server of commands, until ctx is done.
 // Whoever sets GOMAXPROCS or GOGC has his way.

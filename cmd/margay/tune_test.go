@@ -10,7 +10,7 @@ func TestGCPercent(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 400}, {4 << 20, 400}, {24 << 20, 200}, {48 << 20, 100}, {300 << 20, 100},
+		{0, 1000}, {4 << 20, 1000}, {12 << 20, 400}, {24 << 20, 200}, {48 << 20, 100}, {300 << 20, 100},
 	}
 	for _, tt := range tests {
 		if got := gcPercent(tt.live); got != tt.want {
