@@ -88,7 +88,7 @@ func (s *Service) plan(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine)
 		own = s.ownIn(snap, nw, m)
 	}
 	server := own
-	if a, err := netip.ParseAddr(n.Master); err == nil {
+	if a := addrOf(n.Master); a.IsValid() {
 		server = a
 	}
 	p := s.netPlan(snap, nw, server)
@@ -209,7 +209,7 @@ const maxSearch = 6
 // facing is our address as the node should know it: what its record says, or
 // the one it reached, or the one of ours that lies in its network.
 func (s *Service) facing(snap *nodedb.Snapshot, n *nodedb.Node, local netip.Addr) netip.Addr {
-	if a, err := netip.ParseAddr(n.Master); err == nil {
+	if a := addrOf(n.Master); a.IsValid() {
 		return a
 	}
 	// A probe on this host reaches us over loopback, and is to be told what the
@@ -258,14 +258,27 @@ func addrs(words []string, server netip.Addr) []netip.Addr {
 	for _, w := range words {
 		if w == "<xcatmaster>" {
 			out = append(out, server)
-		} else if a, err := netip.ParseAddr(w); err == nil {
+		} else if a := addrOf(w); a.IsValid() {
 			out = append(out, a)
 		}
 	}
 	return out
 }
 
+// addrOf is the address that a column holds, if it is one. Most columns are
+// empty, and an error for each would cost more than the rest of a plan.
+func addrOf(s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	a, _ := netip.ParseAddr(s)
+	return a
+}
+
 func list(s string) []string {
+	if s == "" {
+		return nil
+	}
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == ';' })
 }
 
