@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -145,6 +146,8 @@ func (j *journal) write(ctx context.Context, names []string, pending []func(*nod
 		return nil
 	}
 	texts := make(map[string]string, len(names))
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	j.mu.Lock()
 	for _, name := range names {
 		t := j.tracks[name]
@@ -152,8 +155,9 @@ func (j *journal) write(ctx context.Context, names []string, pending []func(*nod
 			continue
 		}
 		t.dirty = false
-		b, _ := json.Marshal(t)
-		texts[name] = string(b)
+		text.Reset()
+		enc.Encode(t)
+		texts[name] = string(bytes.TrimSpace(text.Bytes()))
 	}
 	j.mu.Unlock()
 	return j.db.Update(ctx, func(tx *nodedb.Tx) error {
@@ -295,7 +299,7 @@ func (j *journal) addBy(m netboot.Machine, node string, mode nodedb.Mode, name S
 // tell puts a step in the log, with the machine's MAC and address, or else those
 // that the table has of the node.
 func (j *journal) tell(m netboot.Machine, node string, name StepName, text string) {
-	args := []any{"node", node, "step", string(name), "text", text}
+	args := append(make([]any, 0, 10), "node", node, "step", string(name), "text", text)
 	addr := m.Addr
 	if j.db != nil {
 		snap := j.db.Snapshot()

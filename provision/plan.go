@@ -157,8 +157,10 @@ func denied(n *nodedb.Node, m netboot.Machine) bool {
 
 // leaseLength is how long the site has addresses leased for.
 func leaseLength(snap *nodedb.Snapshot) time.Duration {
-	if sec, err := strconv.Atoi(snap.Site("dhcplease")); err == nil && sec > 0 {
-		return time.Duration(sec) * time.Second
+	if text := snap.Site("dhcplease"); text != "" {
+		if sec, err := strconv.Atoi(text); err == nil && sec > 0 {
+			return time.Duration(sec) * time.Second
+		}
 	}
 	return defaultLease
 }

@@ -18,6 +18,9 @@ func (s *Service) ProbeWord(node string, commit bool) string {
 
 // probed is the node that m plays as a probe of ours.
 func (s *Service) probed(m netboot.Machine) (node string, commit, ok bool) {
+	if m.Probe == "" {
+		return "", false, false
+	}
 	parts := strings.SplitN(m.Probe, ".", 3)
 	if len(parts) != 3 || !hmac.Equal([]byte(parts[0]), []byte(s.probe)) {
 		return "", false, false
