@@ -96,6 +96,8 @@ const blockSize = 64 << 10
 func newConn(w io.Writer, stdin *io.PipeReader, frames bool, first []byte) *Conn {
 	c := &Conn{w: w, stdin: stdin, frames: frames, out: first}
 	if len(first) > 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.soon()
 	}
 	return c

@@ -164,6 +164,32 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestSilent: a client that sent its command at once is heard while the command
+// says nothing, and later told what it says.
+func TestSilent(t *testing.T) {
+	heard := make(chan bool)
+	c := serve(t, func(_ context.Context, r *Request, c *Conn) int {
+		<-heard
+		c.Send(Frame{Kind: FrameOut, Text: "at last"})
+		return 0
+	})
+	conn, err := net.Dial("unix", c.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST /run HTTP/1.1\r\nHost: margay\r\nContent-Length: 0\r\n\r\n{\"args\":[\"a\"]}\n")
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	in := bufio.NewReader(conn)
+	if line, err := in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 101 ") {
+		t.Errorf("%q, %v", line, err)
+	}
+	close(heard)
+	if got, err := io.ReadAll(in); err != nil || !strings.Contains(string(got), "at last") {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // TestBreakdown: a command that panics ends alone.
 func TestBreakdown(t *testing.T) {
 	c := serve(t, func(_ context.Context, r *Request, c *Conn) int {
