@@ -22,9 +22,11 @@ const gcMost = 1000
 //
 // A goroutine that waits for the disk keeps its place among GOMAXPROCS until
 // the runtime takes notice, which with two of them is half of the server: there
-// are more places than processors.
+// are more places than processors. With one processor there is one place, since
+// collections would fill the others with workers that take turns with everybody
+// else on it: DHCP answers half as many again without them.
 func tune(ctx context.Context) error {
-	if os.Getenv("GOMAXPROCS") == "" {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.NumCPU() > 1 {
 		runtime.GOMAXPROCS(runtime.NumCPU() + 2)
 	}
 	if os.Getenv("GOGC") != "" {
