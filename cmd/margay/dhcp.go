@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"margay/cmd/command"
+	"margay/netboot"
 	"margay/netboot/dhcp"
 	"margay/provision"
 )
@@ -153,7 +154,7 @@ func (d *daemon) alone(ctx context.Context, l *link, found []dhcp.Foreign) bool 
 			said = found[0].Server
 			d.log.Error("DHCP is not served: another server gives addresses there", "interface", l.Name, "server", said, "addr", found[0].Addr)
 		}
-		if !wait(ctx, time.Minute) {
+		if !netboot.Pause(ctx, time.Minute) {
 			return false
 		}
 		if found = d.rivals(ctx, l); len(found) == 0 {
@@ -189,7 +190,7 @@ func (d *daemon) lookOut(ctx context.Context, l *link) {
 	if l.mode != dhcp.Authoritative {
 		return
 	}
-	for last := time.Now(); wait(ctx, lookStep); {
+	for last := time.Now(); netboot.Pause(ctx, lookStep); {
 		every := looks
 		if sec, err := strconv.Atoi(d.db.Snapshot().Site("dhcpforeigncheck")); err == nil {
 			every = time.Duration(sec) * time.Second
@@ -228,7 +229,7 @@ func (d *daemon) fellow(a netip.Addr) bool {
 func staysUp(ctx context.Context, gone func(), c *dhcp.Conn) {
 	defer gone()
 	for missed := 0; missed < 2; {
-		if !wait(ctx, time.Second) {
+		if !netboot.Pause(ctx, time.Second) {
 			return
 		}
 		if missed++; !c.Stale() {
@@ -246,7 +247,7 @@ func (d *daemon) reopen(ctx context.Context, l *link) bool {
 			l.conn = conn
 			return true
 		}
-		if !wait(ctx, time.Second) {
+		if !netboot.Pause(ctx, time.Second) {
 			return false
 		}
 	}
@@ -265,7 +266,7 @@ func (d *daemon) advertiseNone(ctx context.Context, l *link) error {
 		if err != nil && !begun {
 			return err
 		}
-		if !wait(ctx, time.Second) {
+		if !netboot.Pause(ctx, time.Second) {
 			return nil
 		}
 	}
@@ -276,23 +277,11 @@ func (d *daemon) advertiseNone(ctx context.Context, l *link) error {
 func sameInterface(ctx context.Context, gone func(), name string) {
 	defer gone()
 	first, err := net.InterfaceByName(name)
-	for err == nil && wait(ctx, time.Second) {
+	for err == nil && netboot.Pause(ctx, time.Second) {
 		var now *net.Interface
 		if now, err = net.InterfaceByName(name); err == nil && now.Index != first.Index {
 			return
 		}
-	}
-}
-
-// wait waits, or says that ctx is done.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

@@ -101,7 +101,7 @@ func (s *Server) read(ctx context.Context, k *sock, b *backlog) {
 		}
 		if err != nil {
 			s.log().Warn("dhcp: cannot receive", "interface", k.ifname, "err", err)
-			if !pause(ctx, time.Second) {
+			if !netboot.Pause(ctx, time.Second) {
 				return
 			}
 			continue
@@ -170,19 +170,6 @@ func (s *Server) workers() int {
 		return s.Workers
 	}
 	return defaultWorkers
-}
-
-// pause waits, or says that ctx is done. It keeps an interface that is gone
-// from being asked without end.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // take reads a request; false: there is nothing more to do for it.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
+
+	"margay/netboot"
 )
 
 // again is how often Probe asks.
@@ -75,7 +77,7 @@ func askOften(ctx context.Context, c *net.UDPConn, asks []*dhcpv4.DHCPv4) error 
 				return err
 			}
 		}
-		if !pause(ctx, again) {
+		if !netboot.Pause(ctx, again) {
 			return nil
 		}
 		for _, d := range asks {

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
+
+	"margay/netboot"
 )
 
 // raPause is the least time between two advertisements. Each reaches every
@@ -45,7 +47,7 @@ func AdvertiseNone(ctx context.Context, ifname string) error {
 		}
 		// What cannot be sent will be asked for again.
 		_, _ = p.WriteTo(noRouter(), &ipv6.ControlMessage{HopLimit: 255, IfIndex: ifi.Index}, &net.IPAddr{IP: net.IPv6linklocalallnodes})
-		if !pause(ctx, raPause) {
+		if !netboot.Pause(ctx, raPause) {
 			return nil
 		}
 	}
