@@ -20,19 +20,35 @@ import (
 	"margay/netboot/tftp"
 )
 
-// A tripwire is a file that tells when its middle is read.
+// A tripwire is a file that tells when its middle is read, and then waits until
+// it may go on.
 type tripwire struct {
 	*bytes.Reader
 	middle int64
 	read   chan struct{}
+	goOn   chan struct{}
 	once   sync.Once
+}
+
+func newTripwire(content []byte) *tripwire {
+	return &tripwire{
+		Reader: bytes.NewReader(content), middle: int64(len(content) / 2),
+		read: make(chan struct{}), goOn: make(chan struct{}),
+	}
+}
+
+func (w *tripwire) trip() {
+	w.once.Do(func() {
+		close(w.read)
+		<-w.goOn
+	})
 }
 
 func (w *tripwire) Close() error { return nil }
 
 func (w *tripwire) ReadAt(p []byte, off int64) (int, error) {
 	if off+int64(len(p)) > w.middle {
-		w.once.Do(func() { close(w.read) })
+		w.trip()
 	}
 	return w.Reader.ReadAt(p, off)
 }
@@ -40,7 +56,7 @@ func (w *tripwire) ReadAt(p []byte, off int64) (int, error) {
 func (w *tripwire) Read(p []byte) (int, error) {
 	n, err := w.Reader.Read(p)
 	if w.Size()-int64(w.Len()) > w.middle {
-		w.once.Do(func() { close(w.read) })
+		w.trip()
 	}
 	return n, err
 }
@@ -130,7 +146,9 @@ func TestInterfaceDownAndUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			lan := NewLAN(t)
 			server, client := lan.NewHost(t, "10.1.0.1/24"), lan.NewHost(t, "10.1.0.2/24")
-			w := &tripwire{Reader: bytes.NewReader(want), middle: int64(len(want) / 2), read: make(chan struct{})}
+			w := newTripwire(want)
+			goOn := sync.OnceFunc(func() { close(w.goOn) })
+			defer goOn()
 			fetch := start(t, server, client, w)
 			done := make(chan error, 1)
 			go func() { done <- fetch() }()
@@ -140,6 +158,7 @@ func TestInterfaceDownAndUp(t *testing.T) {
 				t.Fatalf("before the middle: %v", err)
 			}
 			link(t, server, netlink.LinkSetDown)
+			goOn()
 			select {
 			case err := <-done:
 				t.Fatalf("without a wire: %v", err)
