@@ -1,12 +1,14 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -16,6 +18,9 @@ type Command struct {
 	Line           string
 	Stdin          io.Reader // nil: none
 	Stdout, Stderr io.Writer // nil: thrown away; not written to at the same time
+	// WaitDelay is how long the end of the command waits for a Read of Stdin
+	// that is going on; zero: 10 s.
+	WaitDelay time.Duration
 }
 
 // A Signalled is the end of a command by a signal on the machine.
@@ -29,16 +34,31 @@ func (s *Signalled) Error() string { return "ended by signal " + s.Signal }
 // When ctx ends Run returns at once and nothing more is written to Stdout and
 // Stderr. The command is sent SIGTERM; OpenSSH passes that on for all users but
 // root, whose commands end when they next write something, as with ssh itself.
+//
+// Stdin is the caller's again when Run returns, to be read or sent once more:
+// no Read of it is begun any more, and one that was going on has ended. Where
+// that does not end in time the error is ErrBusy and Stdin is in use for good.
 func (c *Client) Run(ctx context.Context, cmd Command) (int, error) {
 	s, err := c.session(ctx)
 	if err != nil {
 		return -1, err
 	}
 	defer s.Close()
+	if cmd.Stdin == nil {
+		return run(ctx, s, cmd)
+	}
+	in := &loan{r: cmd.Stdin, turn: make(chan struct{}, 1)}
+	cmd.Stdin = in
+	code, err := run(ctx, s, cmd)
+	return in.settle(cmp.Or(cmd.WaitDelay, waitDelay), code, err)
+}
+
+func run(ctx context.Context, s *ssh.Session, cmd Command) (int, error) {
 	var out gate
 	defer out.shut()
 	s.Stdin, s.Stdout, s.Stderr = cmd.Stdin, out.to(cmd.Stdout), out.to(cmd.Stderr)
-	if err := s.Start(cmd.Line); err != nil {
+	err := s.Start(cmd.Line)
+	if err != nil {
 		return status(ctx, err)
 	}
 	done := make(chan error, 1)

@@ -193,6 +193,8 @@ func (c *Conn) stream(ctx context.Context, cmd string, stdin io.Reader, stdout i
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, ssh.ErrBusy):
+		return err // what is still being read is not sent again
 	case in != nil && in.err != nil:
 		return in.err // cat cannot know that its input broke off
 	case err != nil:

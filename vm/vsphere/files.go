@@ -152,14 +152,16 @@ func (c *Conn) transfer(ctx context.Context, method string, host string, p vm.Pa
 		for k, v := range header {
 			req.Header[k] = v
 		}
+		out := &lent{r: body}
 		if body != nil {
-			req.Body, req.ContentLength = io.NopCloser(body), size
+			req.Body, req.ContentLength = out, size
 			// The body goes out when the host has said that it takes it: a
 			// session that has ended shows before anything is read.
 			req.Header.Set("Expect", "100-continue")
 		}
 		req.Header.Set("User-Agent", c.soap.UserAgent)
 		res, err := c.soap.Client.Do(req)
+		out.Close()
 		if err != nil {
 			return nil, broken(p, err)
 		}

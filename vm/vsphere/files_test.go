@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"margay/vm"
 	"margay/vm/vmtest"
@@ -44,6 +45,20 @@ func files(t *testing.T, c *vmtest.Cluster) *vm.Files {
 	return f
 }
 
+// opened is the connection to the World's host.
+func opened(t *testing.T, c *vmtest.Cluster) vm.Hypervisor {
+	t.Helper()
+	e, err := vm.Route(c.DB.Snapshot(), "esx1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hv, err := c.M.Open(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hv
+}
+
 // A transfer that breaks goes on where it can, and is whole in the end; a
 // session that ends meanwhile is logged in to again.
 func TestFilesBreak(t *testing.T) {
@@ -66,6 +81,39 @@ func TestFilesBreak(t *testing.T) {
 	n, _, err := f.Get(t.Context(), vm.Receiving{From: to, To: &m})
 	if err != nil || n != int64(len(want)) || !bytes.Equal(m.Bytes(), want) {
 		t.Fatalf("received %d bytes, %v; want %d", n, err, len(want))
+	}
+}
+
+// A source is a reader that a test tells how to read.
+type source func([]byte) (int, error)
+
+func (s source) Read(p []byte) (int, error) { return s(p) }
+
+// A file that the host refused before it had all of it is its owner's again,
+// to be sent once more or another way: no Read of it goes on.
+func TestFilesHandBack(t *testing.T) {
+	w := vmtest.New(t, vmtest.Options{})
+	c := cluster(t, w)
+	hv := opened(t, c)
+	const size = 10 << 20
+	w.Free("datastore1", 1000)
+	to, sent, waited, returned := vm.Path{Datastore: "datastore1", File: "x.iso"}, 0, false, make(chan struct{})
+	err := hv.(vm.Filer).Put(t.Context(), "", to, source(func(p []byte) (int, error) {
+		if sent > 1<<20 && !waited {
+			waited = true
+			select {
+			case <-returned:
+				t.Error("Put returned while its file was being read")
+			case <-time.After(500 * time.Millisecond): // enough to see it red, and never too little
+			}
+		}
+		n := min(len(p), size-sent)
+		sent += n
+		return n, nil
+	}), size)
+	close(returned)
+	if err == nil || sent == size {
+		t.Errorf("%v, and %d bytes were read", err, sent)
 	}
 }
 

@@ -318,8 +318,9 @@ func (l *lease) send(ctx context.Context, items []types.OvfFileItem, p *vm.Impor
 		if err != nil {
 			return err
 		}
-		c := &passing{r: r, tell: func(n int64) { l.report(done+n, total, progress) }}
-		err = l.upload(ctx, d, it.Create, c, size)
+		out := &lent{r: &passing{r: r, tell: func(n int64) { l.report(done+n, total, progress) }}}
+		err = l.upload(ctx, d, it.Create, out, size)
+		out.Close()
 		r.Close()
 		if err == nil && p.Check != nil {
 			err = p.Check(it.Path)

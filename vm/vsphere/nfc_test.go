@@ -242,16 +242,9 @@ func TestImportDisk(t *testing.T) {
 	if err := f.MakeDir(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
-	e, err := vm.Route(c.DB.Snapshot(), "esx1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	hv, err := c.M.Open(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hv := opened(t, c)
 	raw := somewhere(2 << 20)
-	err = hv.(vm.DiskImporter).ImportDisk(t.Context(), vm.Where{Host: "esx1"}, dir.Join("x.vmdk"), vm.Thin, int64(len(raw)), func(out io.Writer) error {
+	err := hv.(vm.DiskImporter).ImportDisk(t.Context(), vm.Where{Host: "esx1"}, dir.Join("x.vmdk"), vm.Thin, int64(len(raw)), func(out io.Writer) error {
 		s, err := vmdk.NewWriter(out, "x.vmdk", int64(len(raw)), 1)
 		if err != nil {
 			return err
