@@ -35,6 +35,19 @@ func (t *Type) Check(assigns []Assign) error {
 	return nil
 }
 
+// Known tells assignments of attributes that the type has from the others, of
+// which each makes an UnknownError.
+func (t *Type) Known(assigns []Assign) (known []Assign, unknown []error) {
+	for _, a := range assigns {
+		if t.Attribute(a.Attr) == nil {
+			unknown = append(unknown, &UnknownError{t.Name, a.Attr})
+			continue
+		}
+		known = append(known, a)
+	}
+	return known, unknown
+}
+
 // Define makes an object. ErrExists if there is one, ErrInvalid if an
 // attribute that it needs is missing or one is wrong.
 func (e *Editor) Define(t *Type, name string, assigns []Assign) error {

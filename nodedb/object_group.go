@@ -36,25 +36,33 @@ func (d *draft) assignMembers(a Assign) error {
 	return nil
 }
 
-// expand is a noderange in a transaction: nodes that it has made count too.
+// expand is a noderange of nodes that there are.
 func (e *Editor) expand(noderange string) ([]string, error) {
+	names, unknown, err := e.Expand(noderange)
+	if err == nil && unknown != nil {
+		err = fmt.Errorf("Invalid nodes and/or groups in noderange: %s: %w", strings.Join(unknown, ","), ErrNotFound)
+	}
+	return names, err
+}
+
+// Expand is a noderange in a transaction, where nodes that it has made count
+// too: those that there are, and the names that no node has.
+func (e *Editor) Expand(noderange string) (names, unknown []string, err error) {
 	if noderange == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
-	names, err := e.snap.ExpandNames(noderange)
+	all, err := e.snap.ExpandNames(noderange)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var unknown []string
-	for _, name := range names {
-		if _, ok := e.tx.Get(Key{KindNode, name}); !ok {
+	for _, name := range all {
+		if _, ok := e.tx.Get(Key{KindNode, name}); ok {
+			names = append(names, name)
+		} else {
 			unknown = append(unknown, name)
 		}
 	}
-	if unknown != nil {
-		return nil, fmt.Errorf("Invalid nodes and/or groups in noderange: %s: %w", strings.Join(unknown, ","), ErrNotFound)
-	}
-	return names, nil
+	return names, unknown, nil
 }
 
 // members are the nodes that have a group in nodelist.groups.

@@ -7,12 +7,14 @@ import (
 )
 
 // A Stanza is one object of a stanza file: its attributes in the order in
-// which they are written, those of its type's default stanza first.
+// which they are written, those of its type's default stanza first. Unknown has
+// an UnknownError for each that its type does not have; Assigns lacks those.
 type Stanza struct {
 	Line    int
 	Name    string
 	Type    *Type
 	Assigns []Assign
+	Unknown []error
 }
 
 // StanzaHeader is the first line of a stanza file.
@@ -87,7 +89,7 @@ func (p *stanzaParser) end() error {
 			return fmt.Errorf("line %d: %s: not an object type: %w", s.Line, typ, ErrInvalid)
 		}
 		p.defaults[typ] = merge(p.defaults[typ], s.Assigns)
-		return s.check()
+		return nil
 	}
 	if p.objtype == "" {
 		return fmt.Errorf("line %d: %s has no objtype: %w", s.Line, s.Name, ErrInvalid)
@@ -95,23 +97,16 @@ func (p *stanzaParser) end() error {
 	if s.Type = TypeByName(p.objtype); s.Type == nil {
 		return fmt.Errorf("line %d: %s: not an object type: %w", s.Line, p.objtype, ErrInvalid)
 	}
-	if err := s.check(); err != nil {
-		return err
-	}
 	if first := p.seen[p.objtype+" "+s.Name]; first != 0 {
 		return fmt.Errorf("line %d: %s is there twice, first on line %d: %w", s.Line, s.Name, first, ErrInvalid)
 	}
 	p.seen[p.objtype+" "+s.Name] = s.Line
 	defaults := slices.DeleteFunc(slices.Clone(p.defaults[p.objtype]), func(a Assign) bool { return a.Value == "" })
-	s.Assigns = merge(defaults, s.Assigns)
-	p.list = append(p.list, *s)
-	return nil
-}
-
-func (s *Stanza) check() error {
-	if err := s.Type.Check(s.Assigns); err != nil {
-		return fmt.Errorf("line %d: %s: %w", s.Line, s.Name, err)
+	s.Assigns, s.Unknown = s.Type.Known(merge(defaults, s.Assigns))
+	for i, err := range s.Unknown {
+		s.Unknown[i] = fmt.Errorf("line %d: %s: %w", s.Line, s.Name, err)
 	}
+	p.list = append(p.list, *s)
 	return nil
 }
 

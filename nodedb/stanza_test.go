@@ -63,8 +63,6 @@ func TestParseStanzasRefuses(t *testing.T) {
 		{"no objtype", "n1:\n  os=x\n", "line 1: n1 has no objtype"},
 		{"unknown type", "n1:\n  objtype=bogus\n", "line 1: bogus: not an object type"},
 		{"unknown default", "default-bogus:\n  a=b\n", "line 1: bogus: not an object type"},
-		{"unknown attribute", "\nn1:\n  objtype=node\n  bogus=x\n", "line 2: n1: bogus: no attribute of a node"},
-		{"unknown default attribute", "default-node:\n  bogus=x\n", "bogus: no attribute of a node"},
 		{"neither", "n1:\n  objtype=node\n  what is this\n", `line 3: "what is this" is neither`},
 		{"twice", "n1:\n objtype=node\n groups=a\nn1:\n objtype=node\n", "line 4: n1 is there twice, first on line 1"},
 		{"no name", ":\n", "line 1: no name"},
@@ -75,6 +73,21 @@ func TestParseStanzasRefuses(t *testing.T) {
 		if !errors.Is(err, nodedb.ErrInvalid) || !strings.Contains(fmt.Sprint(err), tt.want) {
 			t.Errorf("%s: %v, %v, want %q", tt.name, list, err, tt.want)
 		}
+	}
+}
+
+// Attributes that there are not are left out, and named.
+func TestStanzaUnknown(t *testing.T) {
+	list, err := nodedb.ParseStanzas("default-node:\n wrong=1\nn1:\n  objtype=node\n  bogus=x\n  os=y\n")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if got := list[0].Assigns; len(got) != 1 || got[0].Attr != "os" {
+		t.Errorf("left is %v", got)
+	}
+	var unknown *nodedb.UnknownError
+	if got := list[0].Unknown; len(got) != 2 || !errors.As(got[1], &unknown) || unknown.Attr != "bogus" {
+		t.Errorf("unknown is %v", got)
 	}
 }
 

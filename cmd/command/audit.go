@@ -82,6 +82,14 @@ func (a *Audit) Flush(ctx context.Context) {
 	}
 }
 
+// settleAudit has auditlog hold the row of every command that has ended, if the
+// words of this one name that table: before a snapshot is taken.
+func (s *Session) settleAudit(ctx context.Context, words ...string) {
+	if s.Audit != nil && slices.ContainsFunc(words, func(w string) bool { return strings.Contains(w, "auditlog") }) {
+		s.Audit.Flush(ctx)
+	}
+}
+
 // Run writes rows until ctx is done, and then those that are left, for which
 // it takes a few seconds at most. The table must stay open until it returns.
 func (a *Audit) Run(ctx context.Context) error {

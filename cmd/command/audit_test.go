@@ -222,8 +222,31 @@ func TestAuditDenied(t *testing.T) {
 	}
 }
 
-// BenchmarkAudit is what a row of a command that only looks costs, with as many
-// kept as there may be.
+// Whoever reads auditlog after a command has ended sees its row, by whatever
+// command.
+func TestAuditIsRead(t *testing.T) {
+	p := newPrompt(t)
+	p.deps.Audit = NewAudit(p.deps.DB, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.deps.Audit.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	for i, tt := range []struct{ line, want string }{
+		{"tabdump auditlog", `"mark0"`},
+		{"tabdump -w args==mark1 auditlog", `"mark1"`},
+		{"lsdef -t auditlog -l", "args=mark2"},
+		{"lsdef -t auditlog -w args==mark3", "(auditlog)"},
+		{"gettab args=mark4 auditlog.command", "tabgrep"},
+		{"rmdef -t auditlog 11", "1 object definitions"}, // two rows a round
+		{"tabprune auditlog -V -a", `"mark6"`},
+	} {
+		p.run(t, fmt.Sprint("tabgrep mark", i), "")
+		if out := p.run(t, tt.line, ""); !strings.Contains(out, tt.want) {
+			t.Errorf("%s: %q is not in %s", tt.line, tt.want, out)
+		}
+	}
+}
+
 func BenchmarkAudit(b *testing.B) {
 	a := NewAudit(nodedbtest.New(b), slog.New(slog.DiscardHandler))
 	row := auditRow{

@@ -36,6 +36,7 @@ func backup(ctx context.Context, s *Session, args []string) error {
 	if s.Backup == nil {
 		return errors.New("this server makes no backups")
 	}
+	s.settleAudit(ctx, "auditlog")
 	n := 0
 	err := writeWhole(s.Path(args[0]), func(f *os.File) (err error) {
 		n, err = s.Backup(ctx, io.Writer(f), !s.Bool("no-key"))

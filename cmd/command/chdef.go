@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ var chdefCmd = &Command{
 		fs.BoolP("plus", "p", false, "add the values to lists")
 		fs.BoolP("minus", "m", false, "take the values out of lists")
 		fs.StringP("newname", "n", "", "give the object another name")
+		fs.BoolP("use", "u", false, "an osimage: fill in what follows from provmethod=, profile=, osvers= and osarch=")
 		safetyFlags(fs)
 		fs.BoolP("force", "f", false, "")
 		fs.MarkHidden("force")
@@ -47,32 +49,62 @@ func chdef(ctx context.Context, s *Session, args []string) error {
 	if len(args) == 0 && !s.Bool("stanza") && !s.Flags.Changed("objects") {
 		return Usagef("what to change is missing")
 	}
+	s.settleAudit(ctx, s.String("types"))
 	d, err := parseDef(s, args, op)
 	if err != nil {
 		return errors.New(defError(err))
 	}
-	items, err := d.items(s)
+	items, unknown, err := chdefItems(s, d)
 	if err != nil {
 		return errors.New(defError(err))
 	}
-	if to := s.String("newname"); to != "" {
-		return rename(ctx, s, d, items, to)
+	if s.Flags.Changed("newname") {
+		return rename(ctx, s, d, items, s.String("newname"))
 	}
-	if s.Bool("dynamic") {
-		if err := d.dynamic(items, op); err != nil {
-			return err
-		}
-	} else if len(d.wheres) > 0 {
-		items = chosen(d, items)
+	if items, err = d.choose(s, items, op); err != nil {
+		return err
 	}
-	if len(d.assigns) == 0 && !s.Bool("stanza") && !s.Bool("dynamic") {
+	given := slices.ContainsFunc(items, func(i defItem) bool { return len(i.assigns) > 0 })
+	if !given && len(unknown) == 0 && len(d.wheres) == 0 && !s.Bool("stanza") {
 		s.Line("No object definitions have been created or modified.")
 		return Usagef("no attributes were specified")
 	}
 	if err := confirmClearing(s, items); err != nil {
 		return err
 	}
-	return chdefWrite(ctx, s, items, op)
+	for _, err := range unknown {
+		s.Error("%s", defError(err))
+		s.Error("Skipping to the next attribute.")
+	}
+	items = slices.DeleteFunc(items, func(i defItem) bool { return len(i.assigns) == 0 && len(unknown) > 0 })
+	return chdefWrite(ctx, s, items, op, len(unknown) > 0)
+}
+
+// chdefItems are what is to be changed, without the attributes that their type
+// does not have, and what is wrong with those. As in xCAT, whose mkdef does
+// nothing then, the others are set.
+func chdefItems(s *Session, d *defArgs) ([]defItem, []error, error) {
+	unknown := d.known(s)
+	if s.Bool("use") {
+		items, err := imageItem(s, d)
+		return items, unknown, err
+	}
+	items, more, err := d.items(s)
+	return items, append(unknown, more...), err
+}
+
+// choose looks at -d and -w: they make dynamic groups, say who is in static
+// ones, or choose among the objects.
+func (d *defArgs) choose(s *Session, items []defItem, op nodedb.Op) ([]defItem, error) {
+	switch {
+	case s.Bool("dynamic"):
+		return items, d.dynamic(items, op)
+	case len(d.wheres) == 0:
+		return items, nil
+	case d.named && d.types[0].Name == "group":
+		return items, d.members(items, op)
+	}
+	return chosen(d, items), nil
 }
 
 // confirmClearing asks before values are taken from many nodes.
@@ -110,7 +142,8 @@ func chosen(d *defArgs, items []defItem) []defItem {
 	})
 }
 
-func chdefWrite(ctx context.Context, s *Session, items []defItem, op nodedb.Op) error {
+// chdefWrite writes the items. Something was left out before, if skipped.
+func chdefWrite(ctx context.Context, s *Session, items []defItem, op nodedb.Op, skipped bool) error {
 	r, err := write(ctx, s, items, func(e *nodedb.Editor, r *defResult, item defItem) {
 		if op == nodedb.Minus && !e.Has(item.t, item.name) {
 			r.fail(errors.New("The '-m' option is not valid since the '" + item.name + "' definition does not exist."))
@@ -136,28 +169,44 @@ func chdefWrite(ctx context.Context, s *Session, items []defItem, op nodedb.Op) 
 	}
 	if len(r.done) == 0 {
 		s.Line("No object definitions have been created or modified.")
-		return nil
+	} else {
+		printDone(s, r)
 	}
-	printDone(s, r)
 	if len(r.created) > 0 {
 		s.Line("New object definitions '%s' have been created.", strings.Join(r.created, ","))
+	}
+	if r.refused || skipped {
+		return errSomeFailed
 	}
 	return nil
 }
 
+// errSomeFailed is what mkdef and chdef end with if not all could be done.
+var errSomeFailed = errors.New("One or more errors occured when attempting to create or modify xCAT object definitions.")
+
 // rename gives one object another name.
 func rename(ctx context.Context, s *Session, d *defArgs, items []defItem, to string) error {
-	if len(items) != 1 || len(d.assigns) > 0 || s.Bool("stanza") {
-		return Usagef("-n takes one object and no attributes")
+	for _, flag := range []string{"dynamic", "plus", "minus", "stanza", "where"} {
+		if s.Flags.Changed(flag) {
+			return errors.New("Cannot combine '-n' and '-d','-p','-m','-z','-w' options.")
+		}
+	}
+	if len(items) != 1 {
+		return errors.New("The '-n' option (changing object name) can only work on one object.")
+	}
+	if len(d.assigns) > 0 || to == "" {
+		return Usagef("-n takes a name, and no attributes")
 	}
 	item := items[0]
 	if !nodedb.NewView(d.snap).Has(item.t, item.name) {
-		notFound(s, item.t, item.name)
-		return nil
+		return fmt.Errorf("The %s is not a valid object.", item.name)
 	}
 	err := s.Update(ctx, func(tx *nodedb.Tx) error {
 		return nodedb.Edit(tx).Rename(item.t, item.name, to)
 	})
+	if errors.Is(err, nodedb.ErrExists) {
+		return fmt.Errorf("Object %s already exists.", to)
+	}
 	if err != nil {
 		return plain(err)
 	}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,9 @@ func chtab(ctx context.Context, s *Session, args []string) error {
 	if answered(s, "chtab "+chtabUsage, "Sets columns of the first row whose columns have the given values, or of a new one.\n+= adds to a list, an empty value takes the value away.") {
 		return nil
 	}
+	if len(args) == 1 && s.Bool("delete") {
+		return errors.New("Missing table name.")
+	}
 	if len(args) < 2 {
 		return Usagef("which row and what to set are missing")
 	}
@@ -47,6 +51,7 @@ func chtab(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return err
 	}
+	s.settleAudit(ctx, args...)
 	if s.Bool("delete") {
 		return chtabDelete(ctx, s, keys, args[1:])
 	}

@@ -63,11 +63,16 @@ type defArgs struct {
 	wheres  []nodedb.Where
 }
 
-// parseDef takes operands apart: the objects, then attr=value. Everything that
-// is wrong with what was typed is said before anything is done.
+// parseDef takes operands apart: the objects, then attr=value. What is wrong
+// with their form is said before anything is done; what attributes there are is
+// looked at by the command.
 func parseDef(s *Session, args []string, op nodedb.Op) (*defArgs, error) {
 	d := &defArgs{snap: s.DB.Snapshot(), op: op}
-	if err := d.parseTypes(s.String("types")); err != nil {
+	types := s.String("types")
+	if types == "" && s.Bool("use") {
+		types = "osimage"
+	}
+	if err := d.parseTypes(types); err != nil {
 		return nil, err
 	}
 	if s.Flags.Changed("objects") {
@@ -89,7 +94,7 @@ func parseDef(s *Session, args []string, op nodedb.Op) (*defArgs, error) {
 		}
 		d.wheres = append(d.wheres, where)
 	}
-	return d, d.checkNames(s)
+	return d, d.checkWheres()
 }
 
 func (d *defArgs) parseTypes(list string) error {
@@ -108,15 +113,11 @@ func (d *defArgs) parseTypes(list string) error {
 	return nil
 }
 
-// checkNames refuses attributes that a type does not have, all of them at once.
-func (d *defArgs) checkNames(s *Session) error {
+// checkWheres refuses conditions on attributes that a type does not have, all
+// of them at once.
+func (d *defArgs) checkWheres() error {
 	var bad error
 	for _, t := range d.types {
-		for _, a := range d.assigns {
-			if t.Attribute(a.Attr) == nil {
-				bad = errors.Join(bad, &nodedb.UnknownError{Type: t.Name, Attr: a.Attr})
-			}
-		}
 		for _, w := range d.wheres {
 			if t.Attribute(w.Attr) == nil && !(t.Name == "group" && nodedb.TypeByName("node").Attribute(w.Attr) != nil) {
 				bad = errors.Join(bad, &nodedb.UnknownError{Type: t.Name, Attr: w.Attr})
@@ -124,6 +125,16 @@ func (d *defArgs) checkNames(s *Session) error {
 		}
 	}
 	return bad
+}
+
+// known leaves out attributes that the type does not have, and says which they
+// are. Stanzas say of what type they are.
+func (d *defArgs) known(s *Session) (unknown []error) {
+	if s.Bool("stanza") {
+		return nil
+	}
+	d.assigns, unknown = d.types[0].Known(d.assigns)
+	return unknown
 }
 
 func isAssign(arg string) bool {

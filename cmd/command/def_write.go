@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,14 +17,20 @@ type defItem struct {
 	assigns []nodedb.Assign
 }
 
-// items are the objects that a command line names, or standard input.
-func (d *defArgs) items(s *Session) ([]defItem, error) {
+// items are the objects that a command line names, or standard input; unknown
+// are the attributes there that their type does not have.
+func (d *defArgs) items(s *Session) (items []defItem, unknown []error, err error) {
 	if s.Bool("stanza") {
 		return d.stanzaItems(s)
 	}
+	items, err = d.namedItems(s)
+	return items, nil, err
+}
+
+func (d *defArgs) namedItems(s *Session) ([]defItem, error) {
 	t := d.types[0]
 	if len(d.types) > 1 {
-		return nil, Usagef("one object type at a time")
+		return nil, errors.New("Cannot combine multiple types with 'att=val' pairs on the command line.")
 	}
 	var names []string
 	var err error
@@ -48,46 +55,77 @@ func (d *defArgs) items(s *Session) ([]defItem, error) {
 	return items, nil
 }
 
-func (d *defArgs) stanzaItems(s *Session) ([]defItem, error) {
+func (d *defArgs) stanzaItems(s *Session) (items []defItem, unknown []error, err error) {
 	if d.typed {
-		return nil, errors.New("Cannot combine '-t' and '-a', '-z', or '-x' options.")
+		return nil, nil, errors.New("Cannot combine '-t' and '-a', '-z', or '-x' options.")
 	}
 	if d.named {
-		return nil, errors.New("Cannot use '-z' with '-o' or a noderange.")
+		return nil, nil, errors.New("Cannot use '-z' with '-o' or a noderange.")
 	}
 	stanzas, err := readStanzas(s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var items []defItem
 	for _, st := range stanzas {
 		if err := st.Type.Check(d.assigns); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		unknown = append(unknown, st.Unknown...)
 		for i := range st.Assigns {
 			st.Assigns[i].Op = d.op
 		}
 		items = append(items, defItem{st.Type, st.Name, slices.Concat(st.Assigns, d.assigns)})
 	}
-	return items, nil
+	return items, unknown, nil
 }
 
 // dynamic makes the items dynamic groups whose members meet the conditions.
 func (d *defArgs) dynamic(items []defItem, op nodedb.Op) error {
-	if len(d.wheres) == 0 {
-		return errors.New("The '-d' option needs conditions, given with '-w'.")
+	for i, item := range items {
+		switch {
+		case item.t.Name != "group":
+			return errors.New("The '-d' option is valid for the group type only.")
+		case len(d.wheres) == 0:
+			return fmt.Errorf("The 'where' attributes and values were not provided for dynamic group '%s'.", item.name)
+		case len(item.assigns) > 0:
+			return fmt.Errorf("Can not assign attributes to dynamic node group '%s'.", item.name)
+		}
+		items[i].assigns = []nodedb.Assign{
+			{Attr: "grouptype", Value: "dynamic"},
+			{Attr: "wherevals", Op: op, Value: d.conditions()},
+		}
 	}
+	return nil
+}
+
+// conditions are those of -w, as groups keep them.
+func (d *defArgs) conditions() string {
 	var list []string
 	for _, w := range d.wheres {
 		list = append(list, w.String())
 	}
-	for i := range items {
-		if items[i].t.Name != "group" {
-			return errors.New("The '-d' option is valid for the group type only.")
+	return strings.Join(list, "::")
+}
+
+// members has -w say who is in the groups: those nodes that meet the
+// conditions now, or whoever does so, if the group is dynamic already.
+func (d *defArgs) members(items []defItem, op nodedb.Op) error {
+	view := nodedb.NewView(d.snap)
+	var found []string
+	for _, n := range d.snap.Nodes() {
+		if o, ok := view.Object(nodedb.TypeByName("node"), n.Name); ok && meets(o, d.wheres) {
+			found = append(found, n.Name)
 		}
-		items[i].assigns = append(slices.Clone(items[i].assigns),
-			nodedb.Assign{Attr: "grouptype", Value: "dynamic"},
-			nodedb.Assign{Attr: "wherevals", Op: op, Value: strings.Join(list, "::")})
+	}
+	for i, item := range items {
+		if slices.ContainsFunc(item.assigns, func(a nodedb.Assign) bool { return a.Attr == "members" }) {
+			return errors.New("Cannot use a list of members together with the '-w' option.")
+		}
+		a := nodedb.Assign{Attr: "members", Op: op, Value: strings.Join(found, ",")}
+		if g, ok := view.Object(item.t, item.name); ok && g.Get("grouptype") == "dynamic" {
+			a = nodedb.Assign{Attr: "wherevals", Op: op, Value: d.conditions()}
+		}
+		items[i].assigns = append(slices.Clone(item.assigns), a)
 	}
 	return nil
 }
@@ -102,13 +140,17 @@ type defResult struct {
 	groups   []string // groups among done
 	networks []string // networks among done
 	failed   bool
+	refused  bool // an item that could not be made or changed at all
 }
 
 // A defLine is a line for standard error.
 type defLine struct{ level, text string }
 
 func (r *defResult) fail(err error) {
+	var cond *nodedb.ConditionError
+	var item *nodedb.NoItemError
 	r.failed = true
+	r.refused = r.refused || !errors.As(err, &cond) && !errors.As(err, &item)
 	r.lines = append(r.lines, defLine{"Error", defError(err)})
 }
 
@@ -139,6 +181,7 @@ func write(ctx context.Context, s *Session, items []defItem, do func(*nodedb.Edi
 		scripts := defaultScripts(tx.Snapshot())
 		for _, item := range items {
 			item.assigns = scripts.without(r, item)
+			item.assigns = withoutStrangers(e, r, item)
 			do(e, r, item)
 		}
 		return nil
@@ -158,6 +201,27 @@ func write(ctx context.Context, s *Session, items []defItem, do func(*nodedb.Edi
 	}
 	r.doubt(s, items)
 	return r, nil
+}
+
+// withoutStrangers leaves out members of a group that are no nodes, and says so.
+func withoutStrangers(e *nodedb.Editor, r *defResult, item defItem) []nodedb.Assign {
+	at := slices.IndexFunc(item.assigns, func(a nodedb.Assign) bool { return a.Attr == "members" })
+	if item.t.Name != "group" || at < 0 {
+		return item.assigns
+	}
+	names, unknown, err := e.Expand(item.assigns[at].Value)
+	if err != nil || len(unknown) == 0 {
+		return item.assigns // it is said where they are set
+	}
+	for _, name := range unknown {
+		r.failed = true
+		r.lines = append(r.lines, defLine{"Error", "Could not find a node named '" + name + "', skipping to the next node."})
+	}
+	out := slices.Clone(item.assigns)
+	if out[at].Value = strings.Join(names, ","); len(names) == 0 {
+		out = slices.Delete(out, at, at+1)
+	}
+	return out
 }
 
 // doubt warns of what is allowed and hardly meant about what was written.

@@ -78,9 +78,7 @@ func dumpxCATdb(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return err
 	}
-	if s.Audit != nil {
-		s.Audit.Flush(ctx)
-	}
+	s.settleAudit(ctx, "auditlog")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

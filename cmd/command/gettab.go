@@ -39,6 +39,7 @@ func gettab(ctx context.Context, s *Session, args []string) error {
 		return err
 	}
 	var lines []string
+	s.settleAudit(ctx, args...)
 	snap := s.DB.Snapshot()
 	for _, name := range args[1:] {
 		t, c, err := columnNamed(name)

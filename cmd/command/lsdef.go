@@ -50,6 +50,7 @@ type lister struct {
 	out     strings.Builder
 	found   map[string]bool // names of which there is an object
 	missing []defItem       // objects that there are not
+	shown   bool            // some object was
 }
 
 func lsdef(ctx context.Context, s *Session, args []string) error {
@@ -65,6 +66,7 @@ func lsdef(ctx context.Context, s *Session, args []string) error {
 	if len(args) > 1 && !s.Bool("template") {
 		return Usagef("one noderange or list of names at most")
 	}
+	s.settleAudit(ctx, s.String("types"))
 	d := &defArgs{snap: s.DB.Snapshot()}
 	if err := d.parseTypes(s.String("types")); err != nil {
 		return err
@@ -99,6 +101,14 @@ func lsdef(ctx context.Context, s *Session, args []string) error {
 func lsdefConflicts(s *Session) error {
 	attrs := s.Flags.Changed("attributes")
 	switch {
+	case attrs && s.Bool("osimage"):
+		return errors.New("The flags '-i' and '--osimage' cannot be used together.")
+	case s.Bool("stanza") && s.Bool("osimage"):
+		return errors.New("The flags '-z' and '--osimage' cannot be used together.")
+	case s.Bool("all") && s.Flags.Changed("types"):
+		return errors.New("The flags '-a' and '-t' cannot be used together.")
+	case s.Bool("nics") && attrs:
+		return errors.New("The flags '-i' and '--nics' cannot be used together.")
 	case attrs && s.Bool("short"):
 		return errors.New("The flags '-i' and '-s' cannot be used together.")
 	case s.Bool("long") && s.Bool("short"):
@@ -109,7 +119,8 @@ func lsdefConflicts(s *Session) error {
 	return nil
 }
 
-// choose works out which attributes are shown and refuses unknown ones.
+// choose works out which attributes are shown, and names those that there are
+// not.
 func (l *lister) choose() error {
 	if list := l.s.String("attributes"); list != "" {
 		for attr := range strings.SplitSeq(list, ",") {
@@ -127,7 +138,7 @@ func (l *lister) choose() error {
 		}
 		for _, attr := range l.attrs {
 			if t.Attribute(attr) == nil {
-				bad = errors.Join(bad, &nodedb.UnknownError{Type: t.Name, Attr: attr})
+				l.s.Error("%s", defError(&nodedb.UnknownError{Type: t.Name, Attr: attr}))
 			}
 		}
 		for _, w := range l.d.wheres {
@@ -162,6 +173,9 @@ func (l *lister) run(ctx context.Context) error {
 			notFound(l.s, m.t, m.name)
 		}
 	}
+	if len(l.found) > 0 && !l.shown && !l.stanza {
+		l.s.Line("No object definitions have been found")
+	}
 	return nil
 }
 
@@ -172,7 +186,7 @@ func (l *lister) list(ctx context.Context, t *nodedb.Type) error {
 		return errors.New(defError(err))
 	}
 	if len(names) == 0 && !l.d.named && !l.s.Bool("all") {
-		l.s.Line("Could not get objects of type '%s'.", t.Name)
+		l.s.Error("Could not get objects of type '%s'.", t.Name)
 		return nil
 	}
 	if len(names) == 0 && l.d.named {
@@ -218,7 +232,7 @@ func (l *lister) object(t *nodedb.Type, name string) {
 			l.missing = append(l.missing, defItem{t: t, name: name})
 			return
 		}
-		l.found[name] = true
+		l.found[name], l.shown = true, true
 		l.line(name, "  (", t.Name, ")")
 		return
 	}
@@ -231,6 +245,7 @@ func (l *lister) object(t *nodedb.Type, name string) {
 	if !meets(o, l.d.wheres) {
 		return
 	}
+	l.shown = true
 	if !l.long {
 		l.line(name, "  (", t.Name, ")")
 		return
@@ -274,7 +289,9 @@ func (l *lister) values(o *nodedb.Object) []nodedb.Value {
 	switch {
 	case l.attrs != nil:
 		for _, attr := range l.attrs {
-			out = append(out, valuesOf(o, attr)...)
+			if o.Type.Attribute(attr) != nil || l.s.Bool("all") {
+				out = append(out, valuesOf(o, attr)...)
+			}
 		}
 	case l.s.Bool("nics"):
 		for _, v := range o.Values {

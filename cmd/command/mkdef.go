@@ -61,9 +61,12 @@ func mkdef(ctx context.Context, s *Session, args []string) error {
 		}
 	}
 	if s.Bool("dynamic") {
-		if err := d.dynamic(items, nodedb.Set); err != nil {
-			return err
-		}
+		err = d.dynamic(items, nodedb.Set)
+	} else if d.types[0].Name == "group" && !s.Bool("stanza") {
+		err = d.staticGroups(s, items)
+	}
+	if err != nil {
+		return err
 	}
 	if slices.ContainsFunc(items, func(i defItem) bool { return i.t.Name == "node" && len(i.assigns) == 0 }) {
 		return errors.New("No object definitions have been created or modified: no attributes were specified. The 'groups' attribute is required when creating node definitions.")
@@ -71,11 +74,33 @@ func mkdef(ctx context.Context, s *Session, args []string) error {
 	return mkdefWrite(ctx, s, items)
 }
 
+// mkdefItems are what is to be made. Attributes that there are not have nothing
+// be made at all.
 func mkdefItems(s *Session, d *defArgs) ([]defItem, error) {
+	if unknown := d.known(s); len(unknown) > 0 {
+		return nil, errors.Join(unknown...)
+	}
 	if s.Bool("use") {
 		return imageItem(s, d)
 	}
-	return d.items(s)
+	items, unknown, err := d.items(s)
+	return items, errors.Join(err, errors.Join(unknown...))
+}
+
+// staticGroups looks for members of groups that are to be made.
+func (d *defArgs) staticGroups(s *Session, items []defItem) error {
+	if len(d.wheres) > 0 {
+		return d.members(items, nodedb.Set)
+	}
+	for _, item := range items {
+		knows := func(a nodedb.Assign) bool {
+			return a.Attr == "members" || a.Attr == "grouptype" && a.Value == "dynamic"
+		}
+		if !slices.ContainsFunc(item.assigns, knows) {
+			s.Warn("Cannot determine a member list for group '%s'.", item.name)
+		}
+	}
+	return nil
 }
 
 func mkdefWrite(ctx context.Context, s *Session, items []defItem) error {
@@ -88,7 +113,6 @@ func mkdefWrite(ctx context.Context, s *Session, items []defItem) error {
 		err := define(item.t, item.name, item.assigns)
 		var same *nodedb.SameNetError
 		if errors.Is(err, nodedb.ErrExists) && !errors.As(err, &same) {
-			r.failed = true
 			r.warn("A definition for '" + item.name + "' already exists. No changes will be made.  Run again with '-f' option to force replace.")
 			return
 		}
@@ -107,18 +131,22 @@ func mkdefWrite(ctx context.Context, s *Session, items []defItem) error {
 	if len(r.done) > 0 {
 		printDone(s, r)
 	}
-	if r.failed {
-		return errors.New("One or more errors occured when attempting to create or modify xCAT object definitions.")
+	switch {
+	case r.failed:
+		return errSomeFailed
+	case len(r.done) == 0:
+		return errors.New("0 object definitions have been created or modified.")
 	}
 	return nil
 }
 
 // printDone says how many definitions were written, and with -V which.
 func printDone(s *Session, r *defResult) {
-	s.Line("%d object definitions have been created or modified.", len(r.done))
 	if s.Bool("verbose") {
+		s.Line("The database was updated for the following objects:")
 		for _, name := range r.done {
 			s.Line("%s", name)
 		}
 	}
+	s.Line("%d object definitions have been created or modified.", len(r.done))
 }

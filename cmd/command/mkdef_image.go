@@ -10,14 +10,22 @@ import (
 	"margay/nodedb"
 )
 
-// imageItem is what mkdef -u makes: an osimage whose attributes are filled in
-// from those that tell images apart. Its name, if none is given, is
-// osvers-osarch-provmethod-profile.
+// imageItem is what mkdef -u and chdef -u make: an osimage whose attributes are
+// filled in from those that tell images apart, which one that is there has
+// already. Its name, if none is given, is osvers-osarch-provmethod-profile.
 func imageItem(s *Session, d *defArgs) ([]defItem, error) {
 	if len(d.types) != 1 || d.types[0].Name != "osimage" {
-		return nil, errors.New("The '-u' option is valid for the osimage type only.")
+		return nil, errors.New("Option '-u' only work for objtype 'osimage'.")
+	}
+	if s.Bool("plus") || s.Bool("minus") {
+		return nil, errors.New("Cannot use '-u' with '-p' or '-m'.")
 	}
 	given := make(map[string]string)
+	if old, ok := nodedb.NewView(d.snap).Object(d.types[0], d.objects); ok && d.named {
+		for _, attr := range []string{"provmethod", "profile", "osvers", "osarch", "imagetype", "osname"} {
+			given[attr] = old.Get(attr)
+		}
+	}
 	for _, a := range d.assigns {
 		given[a.Attr] = a.Value
 	}

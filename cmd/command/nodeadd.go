@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"margay/nodedb"
 )
@@ -50,6 +51,16 @@ func nodeadd(ctx context.Context, s *Session, args []string) error {
 	if len(nodes) == 0 {
 		return fmt.Errorf("No node in '%s', check the noderange syntax.", args[0])
 	}
+	var capital []string
+	for _, name := range nodes {
+		if name != strings.ToLower(name) {
+			capital = append(capital, name)
+		}
+	}
+	if capital != nil {
+		s.Warn("The node name '%s' contains capital letters which may not be resolved correctly by the dns server.", strings.Join(capital, ","))
+	}
+	saysDynamic(s, s.DB.Snapshot(), sets)
 	err = s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		e := nodedb.Edit(tx)
 		for _, name := range nodes {

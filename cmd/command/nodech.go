@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,6 +63,7 @@ func nodech(ctx context.Context, s *Session, args []string) error {
 			return err
 		}
 	}
+	saysDynamic(s, snap, sets)
 	err = s.Update(ctx, func(tx *nodedb.Tx) error {
 		e := nodedb.Edit(tx)
 		for _, n := range nodes {
@@ -76,6 +78,21 @@ func nodech(ctx context.Context, s *Session, args []string) error {
 	}
 	warnNodes(s, names(nodes), sets)
 	return nil
+}
+
+// saysDynamic says of groups that nodes are put into by name that they are
+// dynamic: who is in them is theirs to say.
+func saysDynamic(s *Session, snap *nodedb.Snapshot, sets []nodeSet) {
+	for _, c := range sets {
+		if c.t.Name != "nodelist" || c.c.Name != "groups" || c.op == '^' {
+			continue
+		}
+		for group := range strings.SplitSeq(c.value, ",") {
+			if r, _ := snap.Record(nodedb.Key{Kind: nodedb.KindGroup, Name: group}); r.Attrs["nodegroup.grouptype"] == "dynamic" {
+				s.Line("nodegroup %s is a dynamic node group, should not add a node into a dynamic node group statically.", group)
+			}
+		}
+	}
 }
 
 // parseSets tells assignments from conditions. What is neither is named, and
@@ -187,6 +204,9 @@ func nodechDelete(ctx context.Context, s *Session, nodes, tables []string) error
 	}
 	var list []*nodedb.Table
 	for _, name := range tables {
+		if strings.ContainsAny(name, "=.") {
+			return errors.New(". and = not valid in delete mode.")
+		}
 		t, err := tableNamed(name)
 		if err != nil {
 			return err

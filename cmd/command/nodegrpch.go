@@ -50,6 +50,9 @@ func nodegrpch(ctx context.Context, s *Session, args []string) error {
 	if len(conds) > 0 {
 		return Usagef("nodegrpch takes no conditions")
 	}
+	if slices.ContainsFunc(sets, func(c nodeSet) bool { return c.t.Name == "nodelist" && c.c.Name == "groups" }) {
+		return errors.New("Group membership is not changeable via nodegrpch")
+	}
 	if slices.ContainsFunc(sets, func(c nodeSet) bool { return c.t.Name == "nodelist" }) {
 		return errors.New("nodelist has no rows of groups")
 	}

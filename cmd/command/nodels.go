@@ -33,7 +33,6 @@ type nodeCell struct {
 	label string // as it was typed
 	t     *nodedb.Table
 	c     *nodedb.Column
-	whole bool // of a whole table: shown only where it has a value
 }
 
 func nodels(ctx context.Context, s *Session, args []string) error {
@@ -60,7 +59,8 @@ func nodels(ctx context.Context, s *Session, args []string) error {
 	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n *nodedb.Node) bool {
 		return hiddenFrom(s, n, noderange) || slices.ContainsFunc(conds, func(c nodeCond) bool { return !c.where.Match(r.value(n, c.t, c.c)) })
 	})
-	printNodes(s, r, nodes, cells)
+	// Conditions count as columns do, for what is shown with its name.
+	printNodes(s, r, nodes, cells, len(cells)+len(conds) > 1 || s.Bool("with-fieldname"))
 	return nil
 }
 
@@ -90,7 +90,7 @@ func parseCells(args []string) (cells []nodeCell, conds []nodeCond, err error) {
 		}
 		if t := nodedb.TableByName(arg); t != nil && t.ByNode() {
 			for i := range t.Columns {
-				cells = append(cells, nodeCell{t.Attr(t.Columns[i].Name), t, &t.Columns[i], true})
+				cells = append(cells, nodeCell{t.Attr(t.Columns[i].Name), t, &t.Columns[i]})
 			}
 			continue
 		}
@@ -112,9 +112,8 @@ func parseCond(arg string) (nodeCond, error) {
 	return nodeCond{w, t, c}, err
 }
 
-func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCell) {
+func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCell, label bool) {
 	blame := s.Bool("blame")
-	label := len(cells) > 1 || s.Bool("with-fieldname")
 	form := s.secretForm()
 	for _, n := range nodes {
 		if len(cells) == 0 {
@@ -123,9 +122,6 @@ func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCel
 		}
 		for _, cell := range cells {
 			value := r.value(n, cell.t, cell.c)
-			if value == "" && cell.whole {
-				continue
-			}
 			if cell.c.Secret {
 				value = form.show(nodedb.Key{Kind: nodedb.KindNode, Name: n.Name}, cell.t.Attr(cell.c.Name), value)
 			}
@@ -185,8 +181,12 @@ func (r *nodeReader) source(n *nodedb.Node, t *nodedb.Table, c *nodedb.Column) s
 	return name
 }
 
-// holder returns the node, or else the first of its groups, that has a row.
+// holder returns the node, or else the first of its groups, that has a row. A
+// node is in nodelist in any case.
 func (r *nodeReader) holder(n *nodedb.Node, t *nodedb.Table) string {
+	if t.Name == "nodelist" {
+		return n.Name
+	}
 	if t.Kind != nodedb.KindNode {
 		name, _, _ := r.row(n, t)
 		return name

@@ -48,6 +48,7 @@ func rmdef(ctx context.Context, s *Session, args []string) error {
 	if len(args) == 0 && !all && !s.Flags.Changed("objects") {
 		return Usagef("what to remove is missing")
 	}
+	s.settleAudit(ctx, s.String("types"))
 	d, err := parseDef(s, args, nodedb.Set)
 	if err != nil {
 		return errors.New(defError(err))

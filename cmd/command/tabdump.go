@@ -47,6 +47,9 @@ func tabdump(ctx context.Context, s *Session, args []string) error {
 		return listTables(s)
 	}
 	t := nodedb.TableByName(args[0])
+	if t == nil && s.Bool("description") {
+		return fmt.Errorf("table %s does not exist.", args[0])
+	}
 	if t == nil {
 		return fmt.Errorf("No such table: %s", args[0])
 	}
@@ -54,9 +57,7 @@ func tabdump(ctx context.Context, s *Session, args []string) error {
 		describeTable(s, t)
 		return nil
 	}
-	if t.Name == "auditlog" && s.Audit != nil {
-		s.Audit.Flush(ctx)
-	}
+	s.settleAudit(ctx, t.Name)
 	rows, err := chosenRows(s, t)
 	if err != nil {
 		return err

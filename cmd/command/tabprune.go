@@ -39,11 +39,9 @@ func tabprune(ctx context.Context, s *Session, args []string) error {
 		return nil
 	}
 	if len(args) != 1 || args[0] != "auditlog" && args[0] != "eventlog" {
-		return Usagef("one of auditlog and eventlog")
+		return Usagef("Table name eventlog or auditlog required.")
 	}
-	if s.Audit != nil {
-		s.Audit.Flush(ctx)
-	}
+	s.settleAudit(ctx, args[0])
 	t := nodedb.TableByName(args[0])
 	choose, err := pruneRule(s, t)
 	if err != nil {
@@ -58,8 +56,12 @@ func tabprune(ctx context.Context, s *Session, args []string) error {
 		}
 		return nil
 	})
-	if err != nil || !s.Bool("verbose") {
+	if err != nil {
 		return err
+	}
+	if !s.Bool("verbose") {
+		s.Line("tabprune of %s complete.", t.Name)
+		return nil
 	}
 	var b strings.Builder
 	if err := nodedb.WriteCSV(&b, t, gone); err != nil {
@@ -77,8 +79,11 @@ func pruneRule(s *Session, t *nodedb.Table) (func([]nodedb.Row) []nodedb.Row, er
 			given++
 		}
 	}
-	if given != 1 {
-		return nil, Usagef("one of -a, -n, -i, -p and -d is required")
+	switch {
+	case given == 0:
+		return nil, Usagef("One option -p or -i or -n or -a or -d must be supplied.")
+	case given > 1:
+		return nil, Usagef("Only one option -p or -i or -n or -a or -d maybe used at a time.")
 	}
 	if s.Bool("all") {
 		return func(rows []nodedb.Row) []nodedb.Row { return rows }, nil
