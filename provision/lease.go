@@ -213,27 +213,66 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 // dynamicPlan is what a machine is told with an address of a network's dynamic
 // range.
 func (s *Service) dynamicPlan(ctx context.Context, snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine) (*netboot.Plan, error) {
-	p := s.netPlan(snap, nw, s.ownIn(snap, nw, m))
-	boots := m.PXE || m.HTTPBoot || m.Loader
-	if boots {
-		p.Lease = min(p.Lease, bootLease)
-	}
+	p := s.leasePlan(snap, nw, m)
 	addr, err := s.leaseFor(ctx, snap, nw, m, p.Lease)
 	if err != nil {
 		return nil, err
 	}
+	return s.leased(snap, p, nw, m, addr)
+}
+
+// leasePlan is a network's plan for a machine that has no address yet.
+func (s *Service) leasePlan(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine) *netboot.Plan {
+	p := s.netPlan(snap, nw, s.ownIn(snap, nw, m))
+	if boots(m) {
+		p.Lease = min(p.Lease, bootLease)
+	}
+	return p
+}
+
+func boots(m netboot.Machine) bool { return m.PXE || m.HTTPBoot || m.Loader }
+
+// leased completes a plan with the address that a machine is given; no valid
+// one: it is told that what it asks for is not its own.
+func (s *Service) leased(snap *nodedb.Snapshot, p *netboot.Plan, nw *nodedb.Network, m netboot.Machine, addr netip.Addr) (*netboot.Plan, error) {
 	if !addr.IsValid() {
 		p.Nak = true
 		return p, nil
 	}
 	p.Addr = netip.PrefixFrom(addr, nw.Prefix.Bits())
-	if boots {
+	if boots(m) {
 		p.File = s.discoveryFile(snap, m, p.Server)
 	}
 	if err := s.statements(snap, p, nw, nil, m); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// Defer plans for a machine that takes what it was offered, or keeps what it
+// has, of a dynamic range: done is called when that is written down.
+func (s *Service) Defer(m netboot.Machine, done func(*netboot.Plan, error)) bool {
+	snap := s.DB.Snapshot()
+	if m.Ask != netboot.AskRequest || m.Proxy || len(m.MAC) == 0 || snap.NodeByMAC(m.MAC) != nil {
+		return false
+	}
+	nets := s.dynamicAt(snap, m)
+	if len(nets) == 0 {
+		return false
+	}
+	nw := s.leases.pick(snap, nets, m)
+	if m.Server.IsValid() && m.Server != s.ownIn(snap, nw, m) {
+		return false
+	}
+	p := s.leasePlan(snap, nw, m)
+	s.leases.takeLater(nw, m, p.Lease, func(addr netip.Addr, err error) {
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(s.leased(snap, p, nw, m, addr))
+	})
+	return true
 }
 
 // bootLease is the longest lease of firmware and boot loaders, xCAT's: what they
@@ -475,29 +514,62 @@ func fixture(nw *nodedb.Network, a netip.Addr) bool {
 
 // take writes that a machine has the address that it asks for.
 func (l *leaser) take(ctx context.Context, nw *nodedb.Network, m netboot.Machine, length time.Duration) (netip.Addr, error) {
-	a, mac := m.Requested, m.MAC.String()
-	if !dynamicIn(nw, a) || l.ours(a) {
+	if !l.mayTake(nw, m) {
 		return netip.Addr{}, nil
 	}
-	l.mu.Lock()
-	o, offered := l.offers[a]
-	taken := offered && o.mac != mac && l.now().Before(o.expires) || l.heldByOther(a, mac)
-	l.mu.Unlock()
-	if taken {
-		return netip.Addr{}, nil
-	}
-	ok, err := l.takings.write(ctx, l, &taking{addr: a, mac: mac, name: leaseName(m.Hostname), length: length})
+	t := takingOf(m, length)
+	ok, err := l.takings.write(ctx, l, t)
 	if err != nil || !ok {
 		return netip.Addr{}, err
 	}
-	l.mu.Lock()
-	l.drop(a) // the table says it now
-	l.held[a] = hold{mac, l.steady() + length}
-	if l.had != nil {
-		l.had[mac] = a
+	l.took(t)
+	return t.addr, nil
+}
+
+// takeLater is take that calls done with what it would return.
+func (l *leaser) takeLater(nw *nodedb.Network, m netboot.Machine, length time.Duration, done func(netip.Addr, error)) {
+	if !l.mayTake(nw, m) {
+		done(netip.Addr{}, nil)
+		return
 	}
-	l.mu.Unlock()
-	return a, nil
+	t := takingOf(m, length)
+	t.done = func(ok bool, err error) {
+		if err != nil || !ok {
+			done(netip.Addr{}, err)
+			return
+		}
+		l.took(t)
+		done(t.addr, nil)
+	}
+	l.takings.add(l, t)
+}
+
+func takingOf(m netboot.Machine, length time.Duration) *taking {
+	return &taking{addr: m.Requested, mac: m.MAC.String(), name: leaseName(m.Hostname), length: length}
+}
+
+// mayTake says whether a machine may have the address that it asks for, as far
+// as is known without the table.
+func (l *leaser) mayTake(nw *nodedb.Network, m netboot.Machine) bool {
+	a, mac := m.Requested, m.MAC.String()
+	if !dynamicIn(nw, a) || l.ours(a) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o, offered := l.offers[a]
+	return !(offered && o.mac != mac && l.now().Before(o.expires)) && !l.heldByOther(a, mac)
+}
+
+// took notes that a lease is in the table.
+func (l *leaser) took(t *taking) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(t.addr) // the table says it now
+	l.held[t.addr] = hold{t.mac, l.steady() + t.length}
+	if l.had != nil {
+		l.had[t.mac] = t.addr
+	}
 }
 
 // forget drops what a machine was offered.

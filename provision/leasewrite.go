@@ -1,7 +1,9 @@
 package provision
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -15,15 +17,17 @@ type taking struct {
 	mac    string
 	name   string
 	length time.Duration
+	since  time.Time
 
-	done chan struct{} // closed when ok and err are known
-	ok   bool          // the lease is its own
+	done func(ok bool, err error) // called once; ok: the lease is its own
+	ok   bool
 	err  error
 }
 
 // takings are written many in one commit: what comes while the disk is at work
-// goes together next time. A commit for each would have each wait for the disk,
-// and all wake at each other's.
+// goes together next time. A commit for each would have each wait for the disk.
+// Nobody sleeps until it is written either: thousands that wake at once would
+// have all others wait for them.
 type takings struct {
 	mu      sync.Mutex
 	queue   []*taking // guarded by mu
@@ -36,13 +40,18 @@ const (
 	// goes on its way: the store has those that come together share an fsync.
 	takingsMax     = 120
 	takingsWriters = 8
-	// takingsTime bounds one commit: a machine has asked again by then.
+	// takingsTime bounds one commit, and how long it may be until it begins: a
+	// machine has asked again by then.
 	takingsTime = 4 * time.Second
 )
 
-// write returns when the lease is in the table, or can not be.
-func (q *takings) write(ctx context.Context, l *leaser, t *taking) (bool, error) {
-	t.done = make(chan struct{})
+// errLeaseLate is what becomes of a lease that could not be written in time.
+var errLeaseLate = errors.New("its lease was not written in time: the table's disk is slow, see margay doctor")
+
+// add has a lease written, and t.done called when it is in the table, or can not
+// be.
+func (q *takings) add(l *leaser, t *taking) {
+	t.since = time.Now()
 	q.mu.Lock()
 	q.queue = append(q.queue, t)
 	begin := q.writers == 0 || len(q.queue) >= takingsMax && q.writers < takingsWriters
@@ -53,36 +62,70 @@ func (q *takings) write(ctx context.Context, l *leaser, t *taking) (bool, error)
 	if begin {
 		go q.writeAll(l) // until nobody waits
 	}
+}
+
+// write returns when the lease is in the table, or can not be.
+func (q *takings) write(ctx context.Context, l *leaser, t *taking) (bool, error) {
+	done := make(chan struct{})
+	t.done = func(bool, error) { close(done) }
+	q.add(l, t)
 	select {
-	case <-t.done:
+	case <-done:
 		return t.ok, t.err
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
 }
 
+// writeAll writes what waits. While some are told, the next are on their way to
+// the disk already.
 func (q *takings) writeAll(l *leaser) {
 	for {
+		some := q.next()
+		l.commit(some)
 		q.mu.Lock()
-		some := q.queue[:min(len(q.queue), takingsMax)]
-		if q.queue = q.queue[len(some):]; len(some) == 0 {
-			q.queue = nil
+		more := len(q.queue) > 0
+		if !more {
 			q.writers--
-			q.mu.Unlock()
-			return
 		}
 		q.mu.Unlock()
-		l.commit(some)
+		if !more {
+			tell(some)
+			return
+		}
+		go tell(some)
 	}
 }
 
-// commit writes leases, and says to each who waits what became of its own.
+// next takes from the queue what is to go together.
+func (q *takings) next() []*taking {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	some := q.queue[:min(len(q.queue), takingsMax)]
+	if q.queue = q.queue[len(some):]; len(q.queue) == 0 {
+		q.queue = nil
+	}
+	return some
+}
+
+func tell(some []*taking) {
+	for _, t := range some {
+		t.done(t.ok, t.err)
+	}
+}
+
+// commit writes leases, and notes what became of each.
 func (l *leaser) commit(some []*taking) {
 	ctx, cancel := context.WithTimeout(context.Background(), takingsTime)
 	defer cancel()
+	begun := time.Now()
 	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
 		now := l.now()
 		for _, t := range some {
+			if begun.Sub(t.since) > takingsTime {
+				t.err = errLeaseLate
+				continue
+			}
 			r, there := tx.Get(leaseKey(t.addr)) // so that two servers cannot both write it
 			if t.ok = leasable(tx.Snapshot(), r, there, t.addr, t.mac, now); t.ok {
 				putLease(tx, t.addr, Lease{MAC: t.mac, Name: t.name, Expires: now.Add(t.length)}, now)
@@ -91,7 +134,6 @@ func (l *leaser) commit(some []*taking) {
 		return nil
 	})
 	for _, t := range some {
-		t.err = err
-		close(t.done)
+		t.err = cmp.Or(t.err, err)
 	}
 }

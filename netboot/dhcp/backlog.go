@@ -19,6 +19,8 @@ type backlog struct {
 	most int
 	free atomic.Int32 // hands that have nothing to do
 
+	deferred deferred
+
 	mu    sync.Mutex
 	hands int // guarded by mu
 	all   sync.WaitGroup
@@ -68,3 +70,27 @@ func (b *backlog) close() {
 	close(b.line)
 	b.all.Wait()
 }
+
+// deferred counts the requests that are answered later, without a hand.
+type deferred struct {
+	n   atomic.Int32
+	all sync.WaitGroup
+}
+
+// begin counts one more; false: there are too many.
+func (d *deferred) begin() bool {
+	if d.n.Add(1) > backlogSize {
+		d.n.Add(-1)
+		return false
+	}
+	d.all.Add(1)
+	return true
+}
+
+func (d *deferred) end() {
+	d.n.Add(-1)
+	d.all.Done()
+}
+
+// wait returns when all have been answered. None may begin any more.
+func (d *deferred) wait() { d.all.Wait() }

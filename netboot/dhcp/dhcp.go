@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,15 @@ import (
 // and never behind those that wait.
 type Prompter interface {
 	Prompt(m netboot.Machine) bool
+}
+
+// A Deferrer is a Planner that knows which requests it can answer as soon as
+// something is written down. They wait without a goroutine each.
+type Deferrer interface {
+	// Defer calls done once with what Plan would return, perhaps before it
+	// returns itself and from any goroutine, and soon. False: m is no such
+	// request, and done is not called.
+	Defer(m netboot.Machine, done func(*netboot.Plan, error)) bool
 }
 
 // planTime bounds one request: a client has asked again by then.
@@ -83,6 +93,7 @@ func (s *Server) listen(ctx context.Context, k *sock) error {
 	defer context.AfterFunc(ctx, func() { k.udp.Close() })()
 	b := newBacklog(s.workers(), func(x *exchange) { s.wait(ctx, k, x) })
 	defer b.close()
+	defer b.deferred.wait()
 	s.read(ctx, k, b) // alone: a second reader costs more than it takes off the first
 	return nil
 }
@@ -93,7 +104,10 @@ func (s *Server) listen(ctx context.Context, k *sock) error {
 func (s *Server) read(ctx context.Context, k *sock, b *backlog) {
 	now := renewed{parent: ctx}
 	defer now.end()
-	for {
+	for i := 1; ; i++ {
+		if i%turn == 0 {
+			runtime.Gosched()
+		}
 		x := s.exchange()
 		err := x.read(k)
 		if errors.Is(err, net.ErrClosed) {
@@ -115,11 +129,45 @@ func (s *Server) read(ctx context.Context, k *sock, b *backlog) {
 			s.pool.Put(x)
 			continue
 		}
+		if s.defers(k, b, x) {
+			continue
+		}
 		if !b.put(x) {
 			s.count.dropped.Add(1)
 			s.pool.Put(x)
 		}
 	}
+}
+
+// turn is how many requests are read before others have theirs: as long as there
+// are more to read, nobody else is had in on one processor, for milliseconds.
+const turn = 128
+
+// defers has the planner answer a request when it can; false: it is none to be
+// answered later. There are no more of them than stand in line otherwise: what
+// is too many is dropped.
+func (s *Server) defers(k *sock, b *backlog, x *exchange) bool {
+	d, ok := s.Planner.(Deferrer)
+	if !ok {
+		return false
+	}
+	if !b.deferred.begin() {
+		return false // the line may have room
+	}
+	x.at = time.Now()
+	ok = d.Defer(x.m, func(plan *netboot.Plan, err error) {
+		defer b.deferred.end()
+		defer s.pool.Put(x)
+		if time.Since(x.at) > stale {
+			s.count.dropped.Add(1)
+			return
+		}
+		s.finish(k, x, plan, err)
+	})
+	if !ok {
+		b.deferred.end()
+	}
+	return ok
 }
 
 // wait serves a request that may take its time, unless it has waited so long
@@ -194,8 +242,13 @@ func (s *Server) take(k *sock, x *exchange) bool {
 
 // serve answers one request, or stays silent.
 func (s *Server) serve(ctx context.Context, k *sock, x *exchange) {
+	plan, err := s.Planner.Plan(ctx, x.m)
+	s.finish(k, x, plan, err)
+}
+
+// finish answers as planned.
+func (s *Server) finish(k *sock, x *exchange, plan *netboot.Plan, err error) {
 	m := &x.m
-	plan, err := s.Planner.Plan(ctx, *m)
 	s.notice(k, m, plan)
 	if err == nil && plan == nil {
 		err = netboot.ErrIgnore

@@ -277,3 +277,79 @@ func TestStale(t *testing.T) {
 		t.Errorf("%d dropped, want 1", n)
 	}
 }
+
+// deferring answers REQUESTs when the test says so, and all else at once.
+type deferring struct {
+	planFunc
+	waiting chan func(*netboot.Plan, error)
+}
+
+func (d deferring) Defer(m netboot.Machine, done func(*netboot.Plan, error)) bool {
+	if m.Ask != netboot.AskRequest {
+		return false
+	}
+	d.waiting <- done
+	return true
+}
+
+// TestDeferred: requests that are answered later keep nobody, however many there
+// are; each has its own answer, in any order; and Serve does not end before the
+// last has.
+func TestDeferred(t *testing.T) {
+	d := deferring{waiting: make(chan func(*netboot.Plan, error), backlogSize), planFunc: func(context.Context, netboot.Machine) (*netboot.Plan, error) {
+		p := testPlan
+		return &p, nil
+	}}
+	s := &Server{Workers: 1, Planner: d}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c, err := ListenAddr(ctx, netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, c) }()
+	r := newRelay(t, c.Addr())
+	req := discover(t, viaRelay)
+	req.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeRequest))
+	req.UpdateOption(dhcpv4.OptRequestedIPAddress(testPlan.Addr.Addr().AsSlice()))
+	const many = 700
+	var waiting []func(*netboot.Plan, error)
+	for i := range many {
+		req.TransactionID = dhcpv4.TransactionID{7, byte(i >> 8), byte(i)}
+		r.Write(req.ToBytes())
+		waiting = append(waiting, <-d.waiting)
+	}
+	first := discover(t, viaRelay)
+	first.TransactionID = dhcpv4.TransactionID{9}
+	if got := r.ask(first); got.TransactionID != first.TransactionID {
+		t.Errorf("answered %s", got.Summary())
+	}
+	answer := make([]byte, 1500)
+	r.SetReadDeadline(time.Now().Add(time.Minute))
+	for i := many - 1; i > 0; i-- {
+		p := testPlan
+		waiting[i](&p, nil)
+		n, err := r.Read(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := dhcpv4.FromBytes(answer[:n])
+		if err != nil || got.MessageType() != dhcpv4.MessageTypeAck || got.TransactionID != (dhcpv4.TransactionID{7, byte(i >> 8), byte(i)}) {
+			t.Fatalf("%v: answered %s", err, got.Summary())
+		}
+	}
+	cancel()
+	select {
+	case <-served:
+		t.Error("it ended with a request in hand")
+	case <-time.After(20 * time.Millisecond):
+	}
+	waiting[0](nil, netboot.ErrIgnore)
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if n := s.Counts().Acks; n != many-1 {
+		t.Errorf("%d ACKs, want %d", n, many-1)
+	}
+}
