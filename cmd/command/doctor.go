@@ -166,7 +166,11 @@ func foreignChecks(ctx context.Context, s *Session) []provision.Check {
 // give the addresses.
 func besideAnother(name string, found []ForeignDHCP) provision.Check {
 	if !slices.ContainsFunc(found, func(f ForeignDHCP) bool { return !f.Proxy }) {
-		return provision.Check{Name: name, Text: "nobody gives addresses there, and in proxy mode neither do we", Way: "start the other server, or serve with authority"}
+		who := "nobody gives addresses there"
+		if len(found) > 0 {
+			who = answersThere(found) + ", but nobody gives addresses"
+		}
+		return provision.Check{Name: name, Text: who + ", and in proxy mode neither do we", Way: "start the other server, or serve with authority"}
 	}
 	return provision.Check{Name: name, OK: true, Text: answersThere(found) + ", as it should in proxy mode"}
 }

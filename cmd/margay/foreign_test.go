@@ -88,3 +88,41 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// TestDoctorProxy: in proxy mode doctor finds that nobody gives addresses, and
+// names who does once there is such a server; one that only has boot files, as
+// we do, is none.
+func TestDoctorProxy(t *testing.T) {
+	dnsmasq := netboottest.Binary(t, "dnsmasq")
+	lan := netboottest.NewLAN(t)
+	other, ours := lan.NewHost(t, "10.5.0.2/24"), lan.NewHost(t, "10.5.0.1/24")
+	s, _ := startOn(t, ours, "--interface", "eth0=proxy")
+	const nobody = "FAIL other DHCP servers on eth0: nobody gives addresses there, and in proxy mode neither do we; start the other server, or serve with authority"
+	if text, ok := s.do("doctor"); ok || !strings.Contains(text, nobody) {
+		t.Errorf("beside nobody, doctor says (%v)\n%s", ok, text)
+	}
+	for _, tt := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"boot files only", "FAIL other DHCP servers on eth0: 10.5.0.2 (boot files only) answers there, but nobody gives addresses, and in proxy mode neither do we; start the other server", []string{"--dhcp-range=10.5.0.0,proxy", "--pxe-service=x86PC,margay,pxelinux"}},
+		{"addresses", "ok   other DHCP servers on eth0: 10.5.0.2 answers there, as it should in proxy mode", []string{"--dhcp-range=10.5.0.100,10.5.0.200"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.Command(dnsmasq, append([]string{"-p", "0", "--no-daemon", "--conf-file=/dev/null", "--interface=eth0", "--dhcp-leasefile=/dev/null", "--no-ping", "--log-dhcp"}, tt.args...)...)
+			said := &lockedBuffer{}
+			cmd.Stdout, cmd.Stderr = said, said
+			if err := other.Start(cmd); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				cmd.Process.Kill()
+				cmd.Wait()
+			}()
+			says(t, said, "DHCP", 30*time.Second) // it serves
+			if text, _ := s.do("doctor"); !strings.Contains(text, tt.want) {
+				t.Errorf("doctor says\n%s\nwant %q; dnsmasq:\n%s", text, tt.want, said)
+			}
+		})
+	}
+}
