@@ -76,7 +76,7 @@ func runLoad(l load, clients []fetcher) {
 	}
 	events := make([]unix.EpollEvent, 1024)
 	for looked := began; ; {
-		n, err := unix.EpollWait(poll, events, 100)
+		n, err := await(poll, events)
 		now := time.Now()
 		if now.After(end) {
 			break
@@ -116,6 +116,17 @@ func runLoad(l load, clients []fetcher) {
 		s.Bytes += c.got()
 	}
 	json.NewEncoder(os.Stdout).Encode(s)
+}
+
+// await waits 100 ms at most. It is a raw call, like all that the load does
+// often: told of a call, the scheduler wakes its watchman, who then has the core
+// when the next packet comes. One client alone was half as fast for it.
+func await(poll int, events []unix.EpollEvent) (int, error) {
+	n, _, no := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 100, 0, 0)
+	if no != 0 {
+		return 0, no
+	}
+	return int(n), nil
 }
 
 // A tftpFetcher takes windows as RFC 7440 has it.
@@ -310,8 +321,12 @@ func (f *httpFetcher) begin(n int) (int, error) {
 	}
 	f.head, f.left, f.bytes = f.head[:0], -1, 0
 	ask := "GET /" + strings.ReplaceAll(name, "%", strconv.Itoa(n%benchNodes)) + " HTTP/1.1\r\nHost: " + benchAddr + "\r\nUser-Agent: bench\r\n\r\n"
-	_, err := unix.Write(f.fd, []byte(ask))
-	return f.fd, err
+	p := []byte(ask)
+	_, _, no := unix.RawSyscall(unix.SYS_WRITE, uintptr(f.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	if no != 0 {
+		return f.fd, no
+	}
+	return f.fd, nil
 }
 
 func (f *httpFetcher) late()      {}
@@ -344,12 +359,12 @@ func (f *httpFetcher) take() (bool, error) {
 
 func (f *httpFetcher) header() error {
 	var buf [4096]byte
-	n, err := unix.Read(f.fd, buf[:])
-	if err == unix.EAGAIN {
+	n, _, no := unix.RawSyscall(unix.SYS_READ, uintptr(f.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	if no == unix.EAGAIN {
 		return nil
 	}
-	if err != nil || n == 0 {
-		return fmt.Errorf("closed: %v", err)
+	if no != 0 || n == 0 {
+		return fmt.Errorf("closed: %v", no)
 	}
 	f.head = append(f.head, buf[:n]...)
 	head, body, ok := bytes.Cut(f.head, []byte("\r\n\r\n"))
@@ -364,10 +379,11 @@ func (f *httpFetcher) header() error {
 		return errors.New("no length")
 	}
 	length, _, _ = strings.Cut(length, "\r\n")
-	if f.left, err = strconv.ParseInt(length, 10, 64); err != nil {
+	left, err := strconv.ParseInt(length, 10, 64)
+	if err != nil {
 		return err
 	}
-	f.left -= int64(len(body))
+	f.left = left - int64(len(body))
 	f.bytes += int64(len(body))
 	return nil
 }

@@ -27,7 +27,8 @@ import (
 // The benchmarks put servers side by side in one run: each round asks each of
 // them once, and the medians are compared. Server and load have a core each.
 // What is not installed is left out. BENCH_ROUNDS and BENCH_SECONDS say how
-// long; BENCH_PATH is searched before PATH.
+// long; BENCH_PATH is searched before PATH. BENCH_CONGESTION is how both hosts'
+// TCP paces itself (reno, bbr, ...), where the kernel's own way is not wanted.
 
 const benchAddr = "10.1.0.1"
 
@@ -165,7 +166,22 @@ func newLab(t *testing.T, l *line) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.congestion(t)
 	return b
+}
+
+func (b *lab) congestion(t *testing.T) {
+	way := os.Getenv("BENCH_CONGESTION")
+	if way == "" {
+		return
+	}
+	for _, h := range []*Host{b.server, b.client} {
+		var err error
+		h.Do(func() { err = os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte(way), 0) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // start runs a peer on core 0 until stop is called; nil if it is not installed.
@@ -307,7 +323,7 @@ func compare(t *testing.T, b *lab, mode string, peers []peer, titles []string, l
 		fmt.Fprintf(&out, "%-12s", p.name)
 		for i := range loads {
 			rate, cpu, loadCPU, failed, fault := median(scores[p.name][i])
-			fmt.Fprintf(&out, "%10.1f %6.2f %6.2f %4d", rate, cpu, loadCPU, failed)
+			fmt.Fprintf(&out, "%10.1f %6.3f %6.3f %4d", rate, cpu, loadCPU, failed)
 			if fault != "" {
 				t.Logf("%s, %s: %s", p.name, titles[i], fault)
 			}
