@@ -102,6 +102,26 @@ func TestDamagedFile(t *testing.T) {
 		func() []byte { return whole[:4096] },
 		func() []byte { return append(bytes.Repeat([]byte{0xff}, 8192), whole[8192:]...) },
 	}
+	for page := range len(whole) / 4096 { // each page: noise, and none
+		damages = append(damages, func() []byte {
+			b := bytes.Clone(whole)
+			for i := range 4096 {
+				b[page*4096+i] = byte(rng.Uint32())
+			}
+			return b
+		}, func() []byte {
+			b := bytes.Clone(whole)
+			clear(b[page*4096 : (page+1)*4096])
+			return b
+		})
+	}
+	for at := range 160 { // each byte of the two heads
+		damages = append(damages, func() []byte {
+			b := bytes.Clone(whole)
+			b[at/80*4096+at%80] ^= 0x41
+			return b
+		})
+	}
 	for range 60 { // a page of noise, or of another page
 		damages = append(damages, func() []byte {
 			b := bytes.Clone(whole)

@@ -1,7 +1,9 @@
 package bolt
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"slices"
 	"time"
@@ -147,6 +149,9 @@ func (s *Store) recover() error {
 			return fmt.Errorf("table %s: %s is another table's log; put it where its table is, or away: %w", s.path, l.name, nodedb.ErrInvalid)
 		}
 	}
+	if err := s.checkMetas(logs); err != nil {
+		return err
+	}
 	r := recovery{s: s, layer: make(layer), rev: s.rev, text: new(nodedb.AttrDecoder)}
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		r.tx = tx
@@ -168,6 +173,42 @@ func (s *Store) recover() error {
 	}
 	return s.removeLogs()
 }
+
+// checkMetas refuses a file one of whose two heads makes no sense: bbolt takes
+// the other then, which is what the file was one transaction earlier. It may be
+// so where a process ended while the head was written, and then the logs have
+// all that the transaction wrote.
+func (s *Store) checkMetas(logs []foundLog) error {
+	for _, l := range logs {
+		if _, _, ok := l.id.frameAt(l.b[min(logStart, len(l.b)):]); ok {
+			return nil // recover sees whether they go on where the file ends
+		}
+	}
+	f, err := os.Open(s.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size := int64(s.db.Info().PageSize)
+	for page := range int64(2) {
+		b := make([]byte, metaAt+metaSize+8)
+		if _, err := f.ReadAt(b, page*size); err != nil {
+			return err
+		}
+		sum := fnv.New64a()
+		sum.Write(b[metaAt : metaAt+metaSize])
+		if sum.Sum64() != binary.NativeEndian.Uint64(b[metaAt+metaSize:]) {
+			return s.damaged(fmt.Sprintf("page %d makes no sense", page))
+		}
+	}
+	return nil
+}
+
+// Where a page's head ends, and how long bbolt's own is without its checksum.
+const (
+	metaAt   = 16
+	metaSize = 56
+)
 
 // removeLogs removes logs, of which the file has all.
 func (s *Store) removeLogs() error {

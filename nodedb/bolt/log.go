@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -329,8 +330,13 @@ type foundLog struct {
 	b    []byte
 }
 
-// findLogs reads the logs beside a table, the older first. A file that was
-// never written to the end of its head holds nothing.
+// sector is what a disk writes whole or not at all. A log's head and the
+// beginning of its first frame are in one: where there is no head, there is no
+// frame that was acknowledged.
+const sector = 512
+
+// findLogs reads the logs beside a table, the older first. A file to which no
+// head was written holds nothing; one whose head makes no sense is damaged.
 func findLogs(path string) ([]foundLog, error) {
 	var list []foundLog
 	for _, name := range Logs(path) {
@@ -343,7 +349,11 @@ func findLogs(path string) ([]foundLog, error) {
 		if err != nil {
 			return nil, err
 		}
-		if id, ok := readHead(b); ok {
+		id, ok := readHead(b)
+		if !ok && len(b) > logStart && len(bytes.Trim(b[:min(sector, len(b))], "\x00")) > 0 {
+			return nil, fmt.Errorf("log %s is damaged at its beginning", name)
+		}
+		if ok {
 			list = append(list, foundLog{name, id, b})
 		}
 	}

@@ -158,15 +158,31 @@ func TestDamagedLog(t *testing.T) {
 		}
 	}
 	rng := rand.New(rand.NewPCG(7, 8))
-	for range 80 {
+	flip := func(i int) {
 		d := bytes.Clone(b)
-		i := 64 + rng.IntN(used-64)
 		d[i] ^= byte(1 + rng.IntN(255))
 		check(fmt.Sprint("byte ", i), d, i >= last-100)
 	}
-	if noticed < 40 {
-		t.Errorf("%d of 80 damages were noticed", noticed)
+	head := bytes.Index(b[64:], []byte("v00-")) + 64 // and 64 bytes are no frame's yet
+	for i := range head {
+		if i < 40 || i >= 64 {
+			flip(i)
+		}
 	}
+	if noticed < head-24-8 {
+		t.Errorf("%d of %d damages at the beginning were noticed", noticed, head-24)
+	}
+	for i := head; i < used; i += 17 {
+		flip(i)
+	}
+	for i := 512; i+512 < last; i += 512 { // a sector of zeros
+		d := bytes.Clone(b)
+		clear(d[i : i+512])
+		check(fmt.Sprint("zeros at ", i), d, false)
+	}
+	d := bytes.Clone(b)
+	clear(d[:64])
+	check("no head", d, false)
 	for range 20 { // the last frame is torn
 		cut := last + rng.IntN(used-last)
 		check(fmt.Sprint("cut at ", cut), b[:cut], true)
