@@ -269,7 +269,7 @@ func keepKey(name string, key [32]byte) error {
 // as is one that holds anything unless force is given.
 func outOfTheWay(ctx context.Context, db string, force bool) error {
 	if _, err := os.Stat(db); err != nil {
-		return nil
+		return logsAside(db, force)
 	}
 	s, err := openStore(ctx, "bolt:"+db)
 	switch {
@@ -287,13 +287,33 @@ func outOfTheWay(ctx context.Context, db string, force bool) error {
 	case !force:
 		return fmt.Errorf("%w; --force keeps it under another name and goes on", err)
 	}
-	aside := db + time.Now().Format(".before-restore-20060102-150405")
-	for _, log := range bolt.Logs(db) { // of a damaged one: they stay with it
-		if err := os.Rename(log, aside+strings.TrimPrefix(log, db)); err != nil {
+	aside := asideName(db)
+	if err := moveLogs(db, aside); err != nil { // of a damaged one: they stay with it
+		return err
+	}
+	return os.Rename(db, aside)
+}
+
+func asideName(db string) string {
+	return db + time.Now().Format(".before-restore-20060102-150405")
+}
+
+func moveLogs(db, to string) error {
+	for _, log := range bolt.Logs(db) {
+		if err := os.Rename(log, to+strings.TrimPrefix(log, db)); err != nil {
 			return err
 		}
 	}
-	return os.Rename(db, aside)
+	return nil
+}
+
+// logsAside makes room where a table's logs are left, and it is not.
+func logsAside(db string, force bool) error {
+	logs := bolt.Logs(db)
+	if len(logs) > 0 && !force {
+		return fmt.Errorf("%s is gone, and %s is its log; --force keeps that under another name and goes on", db, logs[0])
+	}
+	return moveLogs(db, asideName(db))
 }
 
 // fill writes the records into an empty store, with their secrets sealed.
