@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -49,6 +55,22 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// startServers starts daemons on one store that have one sealing key.
+func startServers(t *testing.T, n int, url string, key []byte) (servers []*server) {
+	t.Helper()
+	for range n {
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, "state"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "state", "seal.key"), key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, startServer(t, dir, "--store", url))
+	}
+	return servers
+}
+
 // TestTwoServers: two daemons on one etcd answer alike, and a table moves
 // there from a file with its secrets.
 func TestTwoServers(t *testing.T) {
@@ -78,17 +100,7 @@ func TestTwoServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	servers := []*server{}
-	for range 2 {
-		dir := t.TempDir()
-		if err := os.MkdirAll(filepath.Join(dir, "state"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "state", "seal.key"), key, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		servers = append(servers, startServer(t, dir, "--store", url))
-	}
+	servers := startServers(t, 2, url, key)
 	if out := servers[1].must("nodels", "all"); strings.Join(strings.Fields(out), " ") != "n1 n2 n3 n4 n5" {
 		t.Errorf("nodels: %q", out)
 	}
@@ -102,6 +114,85 @@ func TestTwoServers(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the other server never sees the change")
+		}
+	}
+}
+
+// TestTwoServersAudit: two daemons on one etcd, both busy, each enter a row for
+// each of their commands: none takes another's number, and either has all, and
+// removes those of both.
+func TestTwoServersAudit(t *testing.T) {
+	servers := startServers(t, 2, "etcd://"+startEtcd(t)+"/margay", bytes.Repeat([]byte{7}, 32))
+	servers[0].must("mkdef", "n0,n1", "groups=all")
+	eventually(t, "the nodes are on the other server", func() bool { _, ok := servers[1].do("nodels", "n0,n1"); return ok })
+	busy := func(round string, clients, commands int) {
+		var wg sync.WaitGroup
+		for i, s := range servers {
+			for c := range clients {
+				wg.Go(func() {
+					for k := range commands {
+						s.do("chdef", fmt.Sprint("n", i), fmt.Sprintf("usercomment=%s-%d-%d-%d", round, i, c, k))
+					}
+				})
+			}
+		}
+		wg.Wait()
+	}
+	// rows are the numbers of a round's rows, by their commands.
+	rows := func(s *server, round string) map[string]int {
+		found := make(map[string]int)
+		for _, line := range strings.Split(s.must("tabdump", "auditlog"), "\n") {
+			id, rest, _ := strings.Cut(strings.TrimPrefix(line, `"`), `"`)
+			if _, mark, ok := strings.Cut(rest, "usercomment="+round+"-"); ok {
+				mark, _, _ = strings.Cut(mark, `"`)
+				found[mark], _ = strconv.Atoi(id)
+			}
+		}
+		return found
+	}
+	const clients, commands = 3, 15
+	all := func(round string) map[string]int {
+		t.Helper()
+		var found [2]map[string]int
+		eventually(t, "both servers have all rows of round "+round, func() bool {
+			for i, s := range servers {
+				found[i] = rows(s, round)
+			}
+			return len(found[0]) == 2*clients*commands && maps.Equal(found[0], found[1])
+		})
+		ids := slices.Sorted(maps.Values(found[0]))
+		if n := len(slices.Compact(ids)); n != 2*clients*commands {
+			t.Errorf("round %s: %d rows have %d numbers", round, 2*clients*commands, n)
+		}
+		return found[0]
+	}
+	busy("a", clients, commands)
+	first := all("a")
+
+	// Either removes the oldest of both, and both go on behind the newest.
+	last := slices.Max(slices.Collect(maps.Values(first)))
+	servers[1].must("tabprune", "auditlog", "-i", fmt.Sprint(last-9))
+	for _, s := range servers {
+		eventually(t, "the older rows are gone", func() bool { return len(rows(s, "a")) <= 10 })
+	}
+	busy("b", clients, commands)
+	for mark, id := range all("b") {
+		if id <= last {
+			t.Errorf("%s has the number %d; %d was taken before", mark, id, last)
+		}
+	}
+	servers[0].must("tabprune", "auditlog", "-a")
+	eventually(t, "all rows are gone", func() bool { return len(rows(servers[1], "b")) == 0 })
+	busy("c", clients, commands)
+	all("c")
+}
+
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"margay/nodedb"
 	"margay/nodedb/bolt"
@@ -304,48 +305,98 @@ func asRoot(t *testing.T) {
 	}
 }
 
-// The child commits as fast as it can and says what was acknowledged, until
-// it is killed. Afterwards everything acknowledged is there, and of what was
-// not, all or nothing.
+// The child commits as fast as it can, by few records and by many, folds its
+// log every now and then, and says what was acknowledged, until it is killed at
+// any moment, while it starts too. Afterwards everything acknowledged is there,
+// and of what was not, all or nothing. MARGAY_KILLS is how many times.
 func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "table.db")
+	kills := 6
+	if n, err := strconv.Atoi(os.Getenv("MARGAY_KILLS")); err == nil {
+		kills = n
+	}
 	acked := map[string]int{} // by writer: the last round that was acknowledged
-	for kill := range 6 {
-		for writer, round := range runChild(t, path, 150+100*kill, []int{0, 20_000, 100_000}[kill%3]) {
+	var total, early, withLogs, folded int
+	for kill := range kills {
+		commits := 1 + rand.IntN(200)
+		if kill%5 == 4 {
+			commits = 0 // as soon as it has begun, or before
+		}
+		news := runChild(t, path, commits, []int{0, 20_000, 100_000, 1_000_000}[kill%4])
+		for writer, round := range news {
 			if round <= acked[writer] {
 				t.Errorf("writer %s acknowledged %d after %d", writer, round, acked[writer])
 			}
+			total += round - acked[writer]
 			acked[writer] = round
 		}
-		seen := map[string][]int{}
-		for _, r := range loadAll(t, path) {
-			writer, _, _ := strings.Cut(r.Name, "-")
-			n, _ := strconv.Atoi(r.Attrs["t.v"])
-			seen[writer] = append(seen[writer], n)
+		if len(news) == 0 {
+			early++
 		}
-		for writer, round := range acked {
-			for _, n := range seen[writer] {
-				if n != seen[writer][0] || n < round || n > round+1 {
-					t.Fatalf("kill %d: writer %s has records of rounds %v, acknowledged was %d", kill, writer, seen[writer], round)
-				}
-			}
-			if len(seen[writer]) != childRecords {
-				t.Fatalf("kill %d: writer %s has %d records, want %d", kill, writer, len(seen[writer]), childRecords)
+		switch len(bolt.Logs(path)) {
+		case 1:
+			withLogs++
+		case 2:
+			withLogs++
+			folded++
+		}
+		if kill%3 == 2 {
+			continue // the next child is the one that finds the logs
+		}
+		checkKilled(t, path, kill, acked)
+	}
+	checkKilled(t, path, kills, acked)
+	t.Logf("%d kills: %d commits acknowledged; %d left logs, %d of them two; %d before a commit", kills, total, withLogs, folded, early)
+	if total < 5*kills {
+		t.Errorf("%d commits in %d kills: the test shows nothing", total, kills)
+	}
+}
+
+// checkKilled looks whether a table has what was acknowledged, and no commit in
+// part.
+func checkKilled(t *testing.T, path string, kill int, acked map[string]int) {
+	t.Helper()
+	seen := map[string][]int{}
+	for _, r := range loadAll(t, path) {
+		writer, _, _ := strings.Cut(r.Name, "-")
+		n, _ := strconv.Atoi(r.Attrs["t.v"])
+		seen[writer] = append(seen[writer], n)
+	}
+	for writer, round := range acked {
+		for _, n := range seen[writer] {
+			if n != seen[writer][0] || n < round {
+				t.Fatalf("kill %d: writer %s has records of rounds %v, acknowledged was %d", kill, writer, seen[writer], round)
 			}
 		}
+		if len(seen[writer]) != childRecords(writer) {
+			t.Fatalf("kill %d: writer %s has %d records, want %d", kill, writer, len(seen[writer]), childRecords(writer))
+		}
+		// At most one commit of each life was there without its word.
+		acked[writer] = seen[writer][0]
 	}
 }
 
 const (
 	childEnv     = "MARGAY_TEST_BOLT_CHILD"
 	childFoldEnv = "MARGAY_TEST_BOLT_FOLD"
-	childWriters = 4
-	childRecords = 20
+	childWriters = 5
 )
 
-// runChild runs a child until it has acknowledged so many commits, kills it,
-// and returns the last round that each writer acknowledged. The child folds its
-// log when that has foldAt bytes, unless that is 0.
+// childRecords is how many records a writer sets in a commit. The first sets
+// many, and yet more where time does not matter.
+func childRecords(writer string) int {
+	switch {
+	case writer != "w0":
+		return 20
+	case os.Getenv("MARGAY_KILLS") != "":
+		return 2000
+	}
+	return 200
+}
+
+// runChild runs a child, kills it a moment after it has acknowledged so many
+// commits, and returns the last round that each writer acknowledged. The child
+// folds its log when that has foldAt bytes, unless that is 0.
 func runChild(t *testing.T, path string, commits, foldAt int) map[string]int {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -358,11 +409,17 @@ func runChild(t *testing.T, path string, commits, foldAt int) map[string]int {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	soon := func() {
+		time.AfterFunc(time.Duration(rand.IntN(20_000))*time.Microsecond, func() { cmd.Process.Kill() })
+	}
+	if commits == 0 {
+		soon()
+	}
 	acked := map[string]int{}
 	lines := bufio.NewScanner(out)
-	for n := 0; lines.Scan(); n++ {
+	for n := 1; lines.Scan(); n++ {
 		if n == commits {
-			cmd.Process.Kill()
+			soon()
 		}
 		var writer string
 		var round int
@@ -371,7 +428,7 @@ func runChild(t *testing.T, path string, commits, foldAt int) map[string]int {
 		}
 	}
 	io.Copy(io.Discard, out)
-	if err := cmd.Wait(); err == nil {
+	if err := cmd.Wait(); err == nil || !cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
 		t.Fatal("the child ended by itself")
 	}
 	return acked
@@ -413,7 +470,7 @@ func child(path string) {
 			for {
 				n++
 				var changes []nodedb.Change
-				for i := range childRecords {
+				for i := range childRecords(writer) {
 					changes = append(changes, record(fmt.Sprintf("%s-%d", writer, i), fmt.Sprint(n), rev))
 				}
 				var err error
