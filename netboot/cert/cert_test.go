@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -278,5 +279,21 @@ func TestSignatureList(t *testing.T) {
 	}
 	if c, err := x509.ParseCertificate(list[44:]); err != nil || !c.Equal(a.Certificate()) {
 		t.Errorf("the certificate in it: %v", err)
+	}
+}
+
+// TestNamesStay: who asks for a certificate keeps its lists as they were.
+func TestNamesStay(t *testing.T) {
+	a, err := Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := Names{Hosts: []string{"b.test", "a.test", "b.test"}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.2")}}
+	was := fmt.Sprint(n)
+	if _, err := a.issue(n); err != nil {
+		t.Fatal(err)
+	}
+	if now := fmt.Sprint(n); now != was {
+		t.Errorf("%s became %s", was, now)
 	}
 }

@@ -259,8 +259,7 @@ func (a *Authority) Issue(n Names, life time.Duration) (crt, key []byte, err err
 	if len(n.Hosts) > 0 {
 		t.Subject.CommonName = n.Hosts[0]
 	}
-	slices.SortFunc(n.Addrs, netip.Addr.Compare)
-	for _, addr := range slices.Compact(n.Addrs) {
+	for _, addr := range slices.Compact(slices.SortedFunc(slices.Values(n.Addrs), netip.Addr.Compare)) {
 		t.IPAddresses = append(t.IPAddresses, addr.Unmap().AsSlice())
 	}
 	if a.ca.NotAfter.Before(t.NotAfter) {
