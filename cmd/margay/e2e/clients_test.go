@@ -19,14 +19,17 @@ func TestClients(t *testing.T) {
 	l.run(t, "chtab", "key=domain", "site.value=cluster.test")
 	l.run(t, "mkdef", "-t", "node", "esx9", "groups=all", "ip=10.77.0.19", "mac="+host.MAC("eth0").String())
 
-	t.Run("dhclient", func(t *testing.T) { dhclient(t, host) })
+	t.Run("dhclient", func(t *testing.T) {
+		dhclient(t, host, "new_ip_address=10.77.0.19", "new_domain_name=cluster.test", "new_host_name=esx9")
+	})
 	t.Run("tftp", func(t *testing.T) { compareLoader(t, host) })
 	t.Run("curl", func(t *testing.T) { curlRefused(t, host) })
 	t.Run("dig", func(t *testing.T) { dig(t, host) })
 }
 
-// dhclient gives the host the address that the table has for it.
-func dhclient(t *testing.T, h *netboottest.Host) {
+// dhclient gives the host the address that the table has for it, and is told
+// what we want.
+func dhclient(t *testing.T, h *netboottest.Host, want ...string) {
 	dir := t.TempDir()
 	script, told := filepath.Join(dir, "script"), filepath.Join(dir, "told")
 	text := "#!/bin/sh\nenv >> " + told + "\ncase $reason in BOUND) ip address add $new_ip_address/24 dev eth0;; esac\n"
@@ -44,11 +47,7 @@ func dhclient(t *testing.T, h *netboottest.Host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"new_ip_address=10.77.0.19", "new_domain_name=cluster.test", "new_host_name=esx9"} {
-		if !strings.Contains(string(env), want+"\n") {
-			t.Errorf("dhclient was not told %s:\n%s", want, env)
-		}
-	}
+	words(env).has(t, want...)
 }
 
 // compareLoader fetches a boot loader by TFTP and by HTTP, whole and in part.

@@ -23,9 +23,10 @@ func TestNetworkClients(t *testing.T) {
 	l.run(t, "chdef", "-t", "network", "10_77_0_0-255_255_255_0", "dynamicrange=10.77.0.100-10.77.0.139;10.77.0.192/27")
 	l.run(t, "mkdef", "-t", "node", "esx9", "groups=all", "ip=10.77.0.19", "mac=52:54:00:00:09:09")
 
-	t.Run("dhcpcd", func(t *testing.T) { dhcpcd(t, l.lan.NewHost(t)) })
+	t.Run("dhcpcd", func(t *testing.T) { dhcpcd(t, l.lan.NewHost(t), "10.77.0.") })
 	t.Run("perfdhcp", func(t *testing.T) { perfdhcp(t, l) })
 	t.Run("relays", func(t *testing.T) { relays(t, l) })
+	t.Run("shared", func(t *testing.T) { shared(t, l) })
 	host := l.lan.NewHost(t, "10.77.0.9/24")
 	t.Run("kdig", func(t *testing.T) { kdig(t, host) })
 	t.Run("delv", func(t *testing.T) { delv(t, host) })
@@ -35,9 +36,9 @@ func TestNetworkClients(t *testing.T) {
 	t.Run("secondary", func(t *testing.T) { secondary(t, l, host) })
 }
 
-// dhcpcd takes an address of the dynamic range. Its helpers outlive it and would
+// dhcpcd takes an address of a dynamic range. Its helpers outlive it and would
 // hold a pipe open, so what it says goes to a file.
-func dhcpcd(t *testing.T, h *netboottest.Host) {
+func dhcpcd(t *testing.T, h *netboottest.Host, of string) {
 	said := filepath.Join(t.TempDir(), "said")
 	file, err := os.Create(said)
 	if err != nil {
@@ -48,7 +49,7 @@ func dhcpcd(t *testing.T, h *netboottest.Host) {
 	cmd.Stdout, cmd.Stderr = file, file
 	err = h.Run(cmd)
 	out, _ := os.ReadFile(said)
-	if err != nil || !strings.Contains(string(out), "leased 10.77.0.") {
+	if err != nil || !strings.Contains(string(out), "leased "+of) {
 		t.Fatalf("dhcpcd: %v\n%s", err, out)
 	}
 }
@@ -56,7 +57,7 @@ func dhcpcd(t *testing.T, h *netboottest.Host) {
 // perfdhcp has 60 machines take leases, and none is dropped.
 func perfdhcp(t *testing.T, l *lab) {
 	h := l.lan.NewHost(t, "10.77.0.8/24")
-	out, err := run(t, h, "perfdhcp", "-4", "-l", "eth0", "-R", "60", "-r", "30", "-n", "60", "-W", "3000000", "-B")
+	out, err := run(t, h, "perfdhcp", "-4", "-l", "eth0", "-R", "60", "-r", "30", "-n", "60", "-d", "20", "-W", "3000000", "-B")
 	text := string(out)
 	if err != nil && !strings.Contains(text, "received packets") {
 		t.Fatalf("perfdhcp: %v\n%s", err, text)
@@ -68,6 +69,102 @@ func perfdhcp(t *testing.T, l *lab) {
 	if n := strings.Count(l.run(t, "leases"), " until "); n < 60 {
 		t.Errorf("%d leases are in the table, want 60 or more", n)
 	}
+}
+
+// shared: two networks of the table are on one wire. Nodes of either get their
+// addresses there; strangers get one of the second when the first has none left,
+// keep it, and renew it; so do those behind a relay, which names one of two
+// networks of its wire.
+func shared(t *testing.T, l *lab) {
+	if out, err := run(t, l.server, "ip", "address", "add", "10.83.0.1/24", "dev", "eth0"); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	second := l.lan.NewHost(t)
+	l.run(t, "mkdef", "-t", "network", "second", "net=10.83.0.0", "mask=255.255.255.0", "gateway=10.83.0.254", "mgtifname=eth0", "dynamicrange=10.83.0.100-10.83.0.149")
+	l.run(t, "chdef", "-t", "network", "10_77_0_0-255_255_255_0", "dynamicrange=10.77.0.250-10.77.0.250")
+	l.run(t, "mkdef", "-t", "node", "esx83", "groups=all", "ip=10.83.0.19", "mac="+second.MAC("eth0").String())
+	defer l.run(t, "rmdef", "-t", "network", "second")
+	told := udhcpc(t, second)
+	for end := time.Now().Add(20 * time.Second); told.value("serverid") != "10.83.0.1" && time.Now().Before(end); {
+		told = udhcpc(t, second) // the daemon is told of its new address meanwhile
+	}
+	told.has(t, "ip=10.83.0.19", "mask=24", "router=10.83.0.254", "serverid=10.83.0.1", "hostname=esx83")
+	udhcpc(t, l.lan.NewHost(t)).has(t, "ip=10.77.0.250", "serverid=10.77.0.1")
+	stranger := l.lan.NewHost(t)
+	told = udhcpc(t, stranger)
+	told.has(t, "mask=24", "router=10.83.0.254", "serverid=10.83.0.1")
+	addr := told.value("ip")
+	if !strings.HasPrefix(addr, "10.83.0.1") {
+		t.Errorf("with the first network used up it is given %s", addr)
+	}
+	udhcpc(t, stranger).has(t, "ip="+addr) // the one it had
+	t.Run("dhcpcd", func(t *testing.T) { dhcpcd(t, l.lan.NewHost(t), "10.83.0.1") })
+	t.Run("dhclient", func(t *testing.T) {
+		h := l.lan.NewHost(t)
+		l.run(t, "mkdef", "-t", "node", "esx84", "groups=all", "ip=10.83.0.20", "mac="+h.MAC("eth0").String())
+		dhclient(t, h, "new_ip_address=10.83.0.20", "new_host_name=esx84", "new_dhcp_server_identifier=10.83.0.1", "new_routers=10.83.0.254")
+	})
+	t.Run("relay", func(t *testing.T) { sharedRelay(t, l) })
+}
+
+// sharedRelay: dhcrelay names the network of its clients' side by option 82's
+// link selection, with its own address on ours for answers.
+func sharedRelay(t *testing.T, l *lab) {
+	lan := netboottest.NewLAN(t)
+	relay := l.lan.NewHost(t, "10.77.0.6/24")
+	if err := lan.Attach(relay, "eth1", "10.84.0.1/24"); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"far84", "far85"} {
+		net := fmt.Sprintf("10.%d.0.", 84+i)
+		if out, err := run(t, l.server, "ip", "route", "add", net+"0/24", "via", "10.77.0.6"); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		l.run(t, "mkdef", "-t", "network", name, "net="+net+"0", "mask=255.255.255.0", "gateway="+net+"1", "mgtifname=!remote!eth0", "vlanid=84",
+			"dynamicrange="+net+"100-"+net+"100")
+	}
+	background(t, relay, "dhcrelay", "-4", "-d", "-a", "-U", "eth0", "-id", "eth1", serverAddr)
+	udhcpc(t, lan.NewHost(t)).has(t, "ip=10.84.0.100", "router=10.84.0.1", "mask=24")
+	udhcpc(t, lan.NewHost(t)).has(t, "ip=10.85.0.100", "router=10.85.0.1", "mask=24")
+	node := lan.NewHost(t)
+	l.run(t, "mkdef", "-t", "node", "esx85", "groups=all", "ip=10.85.0.20", "mac="+node.MAC("eth0").String())
+	udhcpc(t, node).has(t, "ip=10.85.0.20", "router=10.85.0.1", "hostname=esx85")
+}
+
+// words are what a client was told, a line each.
+type words string
+
+func (w words) has(t *testing.T, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		if !strings.Contains("\n"+string(w), "\n"+want+"\n") {
+			t.Errorf("it was not told %s:\n%s", want, w)
+		}
+	}
+}
+
+func (w words) value(name string) string {
+	_, rest, _ := strings.Cut("\n"+string(w), "\n"+name+"=")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
+}
+
+// udhcpc takes an address on a host, and returns what it was told.
+func udhcpc(t *testing.T, h *netboottest.Host) words {
+	t.Helper()
+	told, script := filepath.Join(t.TempDir(), "told"), filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ $1 != bound ] || env > "+told+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, h, "udhcpc", "-f", "-q", "-n", "-t", "10", "-T", "2", "-i", "eth0", "-s", script)
+	if err != nil {
+		t.Fatalf("udhcpc: %v\n%s", err, out)
+	}
+	env, err := os.ReadFile(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return words(env)
 }
 
 // relays: behind each of two relays a machine takes an address of its own
@@ -91,24 +188,10 @@ func relays(t *testing.T, l *lab) {
 				"dnsmasq":  {"dnsmasq", "-k", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--dhcp-relay=" + net + "1," + serverAddr},
 			}[name]
 			background(t, relay, args...)
-			told := filepath.Join(t.TempDir(), "told")
-			client := lan.NewHost(t)
-			script := filepath.Join(t.TempDir(), "script")
-			if err := os.WriteFile(script, []byte("#!/bin/sh\n[ $1 != bound ] || env > "+told+"\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			out, err := run(t, client, "udhcpc", "-f", "-q", "-n", "-t", "10", "-T", "2", "-i", "eth0", "-s", script)
-			if err != nil {
-				t.Fatalf("udhcpc: %v\n%s", err, out)
-			}
-			env, err := os.ReadFile(told)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, want := range []string{"ip=" + net + "10", "mask=24", "router=" + net + "1", "serverid=" + serverAddr} {
-				if !strings.Contains(string(env), want) {
-					t.Errorf("behind %s, udhcpc was not told %s:\n%s", name, want, env)
-				}
+			told := udhcpc(t, lan.NewHost(t))
+			told.has(t, "mask=24", "router="+net+"1", "serverid="+serverAddr)
+			if !strings.HasPrefix(told.value("ip"), net+"10") {
+				t.Errorf("behind %s, udhcpc was given %s", name, told.value("ip"))
 			}
 		})
 	}
