@@ -339,6 +339,9 @@ func (c *cloner) clone(ctx context.Context, g *Guest, master VM, row nodedb.Reco
 			return Result{Node: g.Name, Err: err}
 		}
 	}
+	if err := c.claim(ctx, g, master.Spec); err != nil {
+		return Result{Node: g.Name, Err: err}
+	}
 	if req.DryRun {
 		return c.foresee(ctx, g, master, storage, req)
 	}

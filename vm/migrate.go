@@ -15,6 +15,8 @@ type MigrateRequest struct {
 	Storage string // -s: a location
 	Force   bool   // -f: the guest's host is dead
 	DryRun  bool   // only the preflight
+
+	room *roomCheck
 }
 
 // Migrate does rmigrate. Moving guests is the vCenter's to do, whatever
@@ -27,6 +29,7 @@ func (m *Manager) Migrate(ctx context.Context, snap *nodedb.Snapshot, nodes []*n
 		}
 		return
 	}
+	req.room = &roomCheck{dry: req.DryRun}
 	for _, n := range nodes {
 		r, err := m.migrate(ctx, snap, n, req, emit)
 		r.Node, r.Err = n.Name, err
@@ -212,6 +215,10 @@ func (m *Manager) preflight(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 	}
 	more, err := m.liveChecks(ctx, hv, v, h, req)
 	if err != nil {
+		return nil, err
+	}
+	checks = append(checks, more...)
+	if more, err = req.room.check(ctx, snap, hv, h, req.Target, v); err != nil {
 		return nil, err
 	}
 	checks = append(checks, more...)

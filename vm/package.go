@@ -109,6 +109,9 @@ func (c *cloner) importPackage(ctx context.Context, g *Guest, req PackageRequest
 	if err != nil {
 		return err
 	}
+	if err := st.claim(ctx, Size{CPUs: req.Spec.CPUs, MemoryMB: req.Spec.MemoryMB}); err != nil {
+		return err
+	}
 	if req.DryRun {
 		return c.describePackage(g, st, req, wants)
 	}

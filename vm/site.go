@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"margay/nodedb"
 )
 
 // A site is a host while guests are made on it: what it has, and what is
@@ -16,6 +18,7 @@ import (
 type site struct {
 	m         *Manager
 	hv        Hypervisor
+	snap      *nodedb.Snapshot
 	at        string // the key of its endpoint
 	node      string // the table's name, "" in cluster mode
 	host      *Host
@@ -68,7 +71,7 @@ func (mk *maker) lookAt(ctx context.Context, g *Guest) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &site{m: mk.m, at: g.Endpoint.Key(), named: named, hv: mk.hv, node: g.Host, host: h, automount: !off(mk.snap.Site("vmwaredatastoreautomount"))}
+	st := &site{m: mk.m, at: g.Endpoint.Key(), named: named, hv: mk.hv, snap: mk.snap, node: g.Host, host: h, automount: !off(mk.snap.Site("vmwaredatastoreautomount"))}
 	node, err := mk.snap.Node(g.Host)
 	if err != nil { // in cluster mode, or by an address
 		node = hostNode(mk.snap, h.Name)

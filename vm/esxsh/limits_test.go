@@ -130,6 +130,48 @@ func TestFacesNetworkMode(t *testing.T) {
 	})
 }
 
+// Clones and packages that are taken in are counted like guests that are made;
+// a master, which never runs, is not.
+func TestFacesCapacityOfCopies(t *testing.T) {
+	faces(t, vmtest.Options{}, func(t *testing.T, w *vmtest.World, c *vmtest.Cluster) string {
+		want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1M"}, "vm1"), "")
+		want(t, "clonevm -t", c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.MakeMaster(ctx, snap, c.Nodes(t, "vm1")[0], vm.MasterRequest{Target: "vmm", Who: "root"}, emit)
+		}), "vm1: Successfully copied to vmm")
+		setHost(t, c, "cpus:2|memory:1G")
+		c.Allocate(t, 2, "vm2", "vm3")
+		clone := func(dry bool) string {
+			return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+				c.M.Clone(ctx, snap, c.Nodes(t, "vm2", "vm3"), vm.CloneRequest{Base: "vmm", Full: true, DryRun: dry}, emit)
+			})
+		}
+		refused := "Error: esx1 has 2 cpus for guests, of which 2 are given to some, and 1 more are wanted; raise cpus: in its hostinterface or choose another host"
+		for _, dry := range []bool{true, false} { // one of the two fits
+			if got := clone(dry); strings.Count(got, refused) != 1 || strings.Count(got, "Error: ") != 1 || strings.Count(got, "vmm") != 1 {
+				t.Errorf("clonevm of two, dry run %v: %s", dry, got)
+			}
+		}
+		bring := func(dry bool, cpus int, mb int64) string {
+			return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+				req := vm.PackageRequest{Spec: &vm.Spec{CPUs: cpus, MemoryMB: mb}, DryRun: dry}
+				c.M.ImportPackage(ctx, snap, c.Nodes(t, "vm4")[0], req, emit)
+			})
+		}
+		nodedbtest.Put(t, c.DB, nodedbtest.Node("vm4", "vms", "nodehm.mgt=esx", "vm.host=esx1", "vm.storage=vmfs://datastore1"))
+		setHost(t, c, "cpus:3|memory:1G")
+		out := ""
+		for _, dry := range []bool{true, false} {
+			got := bring(dry, 2, 4)
+			want(t, "ovf import of many processors", got, "vm4: Error: esx1 has 3 cpus for guests, of which 2 are given to some, and 2 more are wanted; raise cpus: in its hostinterface or choose another host")
+			out += got + bring(dry, 1, 4)
+			contains(t, "ovf import", bring(dry, 1, 4), "vm4: Error: esx1 has 1024 MB of memory for guests, of which 1024 MB are given to some, and 4 MB more are wanted")
+		}
+		setHost(t, c, "cpus:3|memory:2G")
+		contains(t, "ovf import that fits", bring(true, 1, 4), "vm4: would make vm4: 1 cpus, 4 MB")
+		return out
+	})
+}
+
 // Guests are given what the operator says that their host has for them, and
 // the host is asked what it has given already.
 func TestFacesCapacity(t *testing.T) {

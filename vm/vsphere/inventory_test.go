@@ -212,6 +212,39 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// A move counts what the operator says that the target has for guests, and a
+// dry run of several what the earlier ones of them would take.
+func TestMoveCapacity(t *testing.T) {
+	w, c := vcenter(t, vmtest.Options{})
+	node := func(name string, attrs ...string) {
+		nodedbtest.Put(t, c.DB, nodedbtest.Node(name, "vms", append(attrs, "nodehm.mgt=esx", "vm.host=esx1", "vm.storage=vmfs://datastore1")...))
+	}
+	node("vm1")
+	node("vm2", "vm.cpus=2")
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "none"}, "vm1", "vm2"), "")
+	esx2 := c.Nodes(t, "esx2")[0]
+	nodedbtest.Put(t, c.DB, nodedbtest.Node("esx2", "hosts", "nodetype.os=esxi8.0", "hypervisor.mgr="+esx2.HostManager, "hypervisor.interface=cpus:2|memory:1G"))
+	move := func(dry bool) string {
+		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.Migrate(ctx, snap, c.Nodes(t, "vm1", "vm2"), vm.MigrateRequest{Target: "esx2", DryRun: dry}, emit)
+		})
+	}
+	full := "target esx2 has room by its hostinterface: esx2 has 2 cpus for guests, of which 1 are given to some, and 2 more are wanted; raise cpus: in its hostinterface or choose another host"
+	for _, dry := range []bool{true, false} {
+		out := move(dry)
+		contains(t, "rmigrate of two", out, "vm2: Error: Migrating to esx2: "+full)
+		if dry {
+			contains(t, "rmigrate --dry-run of two", out, "vm1: target esx2 has room by its hostinterface: ok")
+		} else {
+			contains(t, "rmigrate of two", out, "vm1: migrated to esx2")
+		}
+	}
+	want(t, "lsvm", c.List(t, "esx1", "esx2"), "esx1: vm2\nesx2: vm1")
+	if w.Count("MigrateVM_Task") != 1 {
+		t.Errorf("%d moves", w.Count("MigrateVM_Task"))
+	}
+}
+
 // Specialized clones get their own names by vCenter.
 func TestSpecialize(t *testing.T) {
 	w, c := vcenter(t, vmtest.Options{})
