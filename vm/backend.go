@@ -16,6 +16,7 @@ type About struct {
 	Restricted  bool   // changes through the API are forbidden
 	Reason      string // why
 	Fingerprint string // SHA-256 of the certificate that it showed
+	FirstSight  bool   // no one vouched for that before
 	Thumbprint  string // SHA-1 of it
 	Via         string // api, ssh, "api+ssh"
 }
@@ -239,6 +240,8 @@ type HostAdmin interface {
 	Shutdown(ctx context.Context, host string) error
 	Rescan(ctx context.Context, host string) error
 	FormatDisk(ctx context.Context, host, disk, name string) error
+	// FreeDisk is the size of a disk that FormatDisk would format.
+	FreeDisk(ctx context.Context, host, disk string) (kb int64, err error)
 }
 
 // A Joiner takes hosts in and out; only vCenters can.

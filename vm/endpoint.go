@@ -34,6 +34,7 @@ type Endpoint struct {
 	Path       []string // of a vpx address: datacenter, folders, cluster, server
 	User       string
 	Password   string
+	Passing    bool   // a certificate that is seen for the first time is not remembered
 	Pin        string // SHA-256 of the certificate that is trusted; "": none yet
 	SSHPin     string // the same of the SSH host key
 }

@@ -8,52 +8,123 @@ import (
 	"margay/nodedb"
 )
 
-// A HostOp is something that is done to one host. It returns what is printed;
-// "" prints nothing.
-type HostOp func(ctx context.Context, hv Hypervisor, name string) (string, error)
+// A HostOp is something that is done to one host.
+type HostOp struct {
+	// do does it. It returns what is printed; "" prints nothing.
+	do func(ctx context.Context, hv Hypervisor, name string) (string, error)
+	// foresee says what do would do; nil: do changes nothing.
+	foresee func(ctx context.Context, hv Hypervisor, h *Host) ([]string, error)
+}
 
-// Hosts does an operation on each host, over its vCenter if it has one.
-func (m *Manager) Hosts(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, op HostOp, emit Emit) {
+// Hosts does an operation on each host, over its vCenter if it has one; with
+// dry it only says what it would do.
+func (m *Manager) Hosts(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, op HostOp, dry bool, emit Emit) {
 	m.eachHost(ctx, snap, hosts, emit, func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit) {
-		for _, h := range hosts {
-			name, err := m.hostName(ctx, snap, hv, h.Name)
+		for _, n := range hosts {
+			if dry && op.foresee != nil {
+				lines, err := m.foresee(ctx, snap, hv, n, op)
+				say(emit, n, lines, err)
+				continue
+			}
+			name, err := m.hostName(ctx, snap, hv, n.Name)
 			text := ""
 			if err == nil {
-				text, err = op(ctx, hv, name)
+				text, err = op.do(ctx, hv, name)
 			}
-			emit(Result{Node: h.Name, Text: textUnless(err, text), Err: err})
+			emit(Result{Node: n.Name, Text: textUnless(err, text), Err: err})
 		}
 	})
 }
 
+// foresee is a dry run of an operation on one host. A host that its vCenter
+// does not have is not taken in for it.
+func (m *Manager) foresee(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, n *nodedb.Node, op HostOp) ([]string, error) {
+	h, err := lookAtHost(ctx, snap, hv, n)
+	if err != nil {
+		return nil, err
+	}
+	return op.foresee(ctx, hv, h)
+}
+
+// lookAtHost reads a host and changes nothing.
+func lookAtHost(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, n *nodedb.Node) (*Host, error) {
+	name := ""
+	if hv.About().Kind == VPX {
+		var err error
+		if name, err = inInventory(ctx, snap, hv, n.Name); err != nil || name == "" {
+			return nil, when(err == nil, "vCenter does not have it in inventory")
+		}
+	}
+	h, err := hv.Host(ctx, name)
+	if err == nil && !h.Connected {
+		err = lostHost(snap, n.Name)
+	}
+	return h, err
+}
+
+// say reports lines of one node, and what went wrong after them.
+func say(emit Emit, n *nodedb.Node, lines []string, err error) {
+	for _, line := range lines {
+		emit(Result{Node: n.Name, Text: line})
+	}
+	emit(Result{Node: n.Name, Err: err})
+}
+
 // admin is an operation that only needs a host's administrator.
-func admin(text string, do func(context.Context, HostAdmin, string) error) HostOp {
-	return func(ctx context.Context, hv Hypervisor, name string) (string, error) {
+func admin(text string, do func(context.Context, HostAdmin, string) error, foresee func(context.Context, Hypervisor, *Host) ([]string, error)) HostOp {
+	return HostOp{foresee: foresee, do: func(ctx context.Context, hv Hypervisor, name string) (string, error) {
 		a, ok := as[HostAdmin](hv)
 		if !ok {
 			return "", ErrUnsupported
 		}
 		return text, do(ctx, a, name)
-	}
+	}}
 }
 
 // EnterMaintenance is chhypervisor -m.
 func EnterMaintenance() HostOp {
 	return admin("hypervisor in maintenance mode", func(ctx context.Context, a HostAdmin, h string) error {
 		return a.Maintenance(ctx, h, true)
-	})
+	}, entering)
+}
+
+// entering says what entering maintenance mode would do, and which guests it
+// would wait for.
+func entering(ctx context.Context, hv Hypervisor, h *Host) ([]string, error) {
+	if h.Maintenance {
+		return []string{"hypervisor in maintenance mode"}, nil
+	}
+	vms, err := hv.VMs(ctx, Query{Brief: true})
+	if err != nil {
+		return nil, err
+	}
+	var on []string
+	for _, v := range vms {
+		if v.State == nodedb.PowerOn && (hv.About().Kind != VPX || SameHost(v.Host, h.Name)) {
+			on = append(on, v.Name)
+		}
+	}
+	if len(on) > 0 {
+		return []string{"would enter maintenance mode, once these are off or elsewhere: " + strings.Join(on, " ")}, nil
+	}
+	return []string{"would enter maintenance mode"}, nil
 }
 
 // ExitMaintenance is chhypervisor -o.
 func ExitMaintenance() HostOp {
 	return admin("hypervisor online", func(ctx context.Context, a HostAdmin, h string) error {
 		return a.Maintenance(ctx, h, false)
+	}, func(_ context.Context, _ Hypervisor, h *Host) ([]string, error) {
+		if !h.Maintenance {
+			return []string{"hypervisor online"}, nil
+		}
+		return []string{"would leave maintenance mode"}, nil
 	})
 }
 
 // ShowMaintenance is chhypervisor -s.
 func ShowMaintenance() HostOp {
-	return func(ctx context.Context, hv Hypervisor, name string) (string, error) {
+	return HostOp{do: func(ctx context.Context, hv Hypervisor, name string) (string, error) {
 		h, err := hv.Host(ctx, name)
 		if err != nil {
 			return "", err
@@ -62,7 +133,7 @@ func ShowMaintenance() HostOp {
 			return "hypervisor in maintenance mode", nil
 		}
 		return "hypervisor online", nil
-	}
+	}}
 }
 
 // ShutdownHost is rshutdown: maintenance first, as ESXi wants it.
@@ -72,12 +143,22 @@ func ShutdownHost() HostOp {
 			return err
 		}
 		return a.Shutdown(ctx, h)
+	}, func(ctx context.Context, hv Hypervisor, h *Host) ([]string, error) {
+		lines, err := entering(ctx, hv, h)
+		return append(lines, "would be turned off"), err
 	})
 }
 
 // Rescan is rescansan.
 func Rescan() HostOp {
-	return admin("", func(ctx context.Context, a HostAdmin, h string) error { return a.Rescan(ctx, h) })
+	return admin("", func(ctx context.Context, a HostAdmin, h string) error { return a.Rescan(ctx, h) },
+		func(_ context.Context, _ Hypervisor, h *Host) ([]string, error) {
+			line := "would look for new disks and for file systems on them"
+			if have := (&Files{host: h}).names(); len(have) > 0 {
+				line += "; it has " + strings.Join(have, ", ")
+			}
+			return []string{line}, nil
+		})
 }
 
 // FormatDisk is formatdisk: the one command that puts a file system on a disk.
@@ -86,20 +167,38 @@ func FormatDisk(id, name string) HostOp {
 	if !strings.Contains(id, ".") {
 		id = "naa." + id
 	}
-	return admin("", func(ctx context.Context, a HostAdmin, h string) error { return a.FormatDisk(ctx, h, id, name) })
+	return admin("", func(ctx context.Context, a HostAdmin, h string) error { return a.FormatDisk(ctx, h, id, name) },
+		func(ctx context.Context, hv Hypervisor, h *Host) ([]string, error) {
+			a, ok := as[HostAdmin](hv)
+			if !ok {
+				return nil, ErrUnsupported
+			}
+			kb, err := a.FreeDisk(ctx, h.Name, id)
+			if err == nil && h.Datastore(name) != nil {
+				err = Errorf(ErrExists, "it has a datastore %s already", name)
+			}
+			if err != nil {
+				return nil, err
+			}
+			return []string{fmt.Sprintf("would make datastore %s of disk %s, %s MB", name, id, megabytes(kb))}, nil
+		})
 }
 
 // VLAN is chhypervisor --addvlan and --removevlan. A port group is made as
 // vm.nics would have it made.
-func (m *Manager) VLAN(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, spec string, add bool, emit Emit) {
+func (m *Manager) VLAN(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, spec string, add, dry bool, emit Emit) {
 	n, err := ParseNetwork(spec)
 	m.eachHost(ctx, snap, hosts, emit, func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit) {
 		for _, h := range hosts {
+			var lines []string
 			e := err
-			if e == nil {
+			switch {
+			case e == nil && dry:
+				lines, e = foreseeVLAN(ctx, snap, hv, h, n, add)
+			case e == nil:
 				e = m.vlan(ctx, snap, hv, h, n, add)
 			}
-			emit(Result{Node: h.Name, Err: e})
+			say(emit, h, lines, e)
 		}
 	})
 }
@@ -133,165 +232,81 @@ func (m *Manager) vlan(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor
 	return hv.RemovePortGroup(ctx, name, p.PortGroup.Name)
 }
 
+// foreseeVLAN is vlan for a dry run.
+func foreseeVLAN(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, node *nodedb.Node, n NetworkSpec, add bool) ([]string, error) {
+	h, err := lookAtHost(ctx, snap, hv, node)
+	if err != nil {
+		return nil, err
+	}
+	nm, err := ParseNetMap(node.Attr("hypervisor.netmap"), node.Attr("hypervisor.defaultnet"))
+	if err != nil {
+		return nil, err
+	}
+	p, err := PlanNetwork(n, nm, h)
+	switch {
+	case err != nil:
+		return nil, err
+	case add:
+		return p.lines(), nil
+	case p.Exists:
+		return []string{"would remove port group " + p.PortGroup.Name + " from " + p.PortGroup.Switch}, nil
+	}
+	return nil, nil
+}
+
 // RemoveHosts is rmhypervisor: the hosts leave their vCenter. force leaves out
 // maintenance mode, which a dead host cannot enter.
-func (m *Manager) RemoveHosts(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, force bool, emit Emit) {
+func (m *Manager) RemoveHosts(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, force, dry bool, emit Emit) {
 	emit = serial(emit)
 	for _, h := range hosts {
-		err := m.removeHost(ctx, snap, h, force)
-		emit(Result{Node: h.Name, Text: textUnless(err, "removed"), Err: err})
+		lines, err := m.removeHost(ctx, snap, h, force, dry)
+		say(emit, h, lines, err)
 	}
 }
 
-func (m *Manager) removeHost(ctx context.Context, snap *nodedb.Snapshot, h *nodedb.Node, force bool) error {
-	if !HasVCenter(h) {
-		return Errorf(ErrInvalid, "no vCenter manages it; set hostmanager")
+func (m *Manager) removeHost(ctx context.Context, snap *nodedb.Snapshot, n *nodedb.Node, force, dry bool) ([]string, error) {
+	if !HasVCenter(n) {
+		return nil, Errorf(ErrInvalid, "no vCenter manages it; set hostmanager")
 	}
-	e, err := VCenterEndpoint(snap, h.HostManager)
+	e, err := VCenterEndpoint(snap, n.HostManager)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	hv, err := m.Open(ctx, e)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	j, ok := as[Joiner](hv)
 	a, ok2 := as[HostAdmin](hv)
 	if !ok || !ok2 {
-		return ErrUnsupported
+		return nil, ErrUnsupported
 	}
-	name, err := inInventory(ctx, snap, hv, h.Name)
-	if err != nil || name == "" {
-		return when(err == nil, "vCenter does not have it in inventory")
-	}
-	if !force {
+	name, err := inInventory(ctx, snap, hv, n.Name)
+	switch {
+	case err != nil || name == "":
+		return nil, when(err == nil, "vCenter does not have it in inventory")
+	case dry:
+		return foreseeRemoval(ctx, hv, name, e, force)
+	case !force:
 		if err := a.Maintenance(ctx, name, true); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return j.Leave(ctx, name)
-}
-
-// Adopt is mkhypervisor: a host that runs is taken on, whoever installed it.
-// Its certificate is pinned by the connection, what can be done with it is
-// found out, and if the table names a vCenter it joins that.
-func (m *Manager) Adopt(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, emit Emit) {
-	emit = serial(emit)
-	for _, h := range hosts {
-		lines, err := m.adopt(ctx, snap, h)
-		for _, line := range lines {
-			emit(Result{Node: h.Name, Text: line})
-		}
-		facts := map[string]string{}
-		if err == nil && h.HostType == "" {
-			facts["hypervisor.type"] = "esx"
-		}
-		emit(Result{Node: h.Name, Err: err, Facts: facts})
+	if err := j.Leave(ctx, name); err != nil {
+		return nil, err
 	}
+	return []string{"removed"}, nil
 }
 
-func (m *Manager) adopt(ctx context.Context, snap *nodedb.Snapshot, n *nodedb.Node) ([]string, error) {
-	e, err := HostEndpoint(snap, n.Name)
+func foreseeRemoval(ctx context.Context, hv Hypervisor, name string, e Endpoint, force bool) (lines []string, err error) {
+	h, err := hv.Host(ctx, name)
+	if err == nil && !force {
+		lines, err = entering(ctx, hv, h)
+	}
 	if err != nil {
 		return nil, err
 	}
-	hv, err := m.Open(ctx, e)
-	if err != nil {
-		return nil, err
-	}
-	h, err := hv.Host(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	lines, err := describeHost(hv.About(), h, n)
-	if err != nil {
-		return nil, err
-	}
-	if !HasVCenter(n) {
-		if h.VCenter != "" {
-			lines = append(lines, "managed by vCenter "+h.VCenter+"; set hostmanager to it")
-		}
-		return lines, nil
-	}
-	ve, err := VCenterEndpoint(snap, n.HostManager)
-	if err != nil {
-		return lines, err
-	}
-	vc, err := m.Open(ctx, ve)
-	if err != nil {
-		return lines, err
-	}
-	name, err := m.hostName(ctx, snap, vc, n.Name)
-	if err != nil {
-		return lines, err
-	}
-	lines = append(lines, fmt.Sprintf("vCenter %s: %s", ve, name))
-	text, err := m.reconnect(ctx, snap, vc, n)
-	if err != nil {
-		return lines, fmt.Errorf("vCenter %s has lost it, and connecting it again: %w", ve, err)
-	}
-	if text != "connected already" {
-		lines = append(lines, "vCenter "+ve.String()+": "+text)
-	}
-	return m.adoptVMotion(ctx, vc, name, n, lines)
-}
-
-// adoptVMotion has a host move guests over the card that its hostinterface
-// names, once it is in its vCenter.
-func (m *Manager) adoptVMotion(ctx context.Context, vc Hypervisor, name string, n *nodedb.Node, lines []string) ([]string, error) {
-	want := vmotionOf(n)
-	if want == "" {
-		return lines, nil
-	}
-	text, err := SelectVMotion(want)(ctx, vc, name)
-	if err != nil {
-		return lines, err
-	}
-	return append(lines, text), nil
-}
-
-// SelectVMotion is chhypervisor --vmotion: guests move over the card that is
-// named, by its device or its port group, and over no other; "off" has them
-// move over none.
-func SelectVMotion(want string) HostOp {
-	return func(ctx context.Context, hv Hypervisor, name string) (string, error) {
-		v, ok := as[VMotioner](hv)
-		if !ok {
-			return "", ErrUnsupported
-		}
-		cards, err := v.KernelNICs(ctx, name)
-		if err != nil {
-			return "", err
-		}
-		chosen := ""
-		var have []string
-		for _, k := range cards {
-			have = append(have, k.Device+" ("+k.Network+")")
-			if k.Device == want || k.Network == want {
-				if chosen != "" {
-					return "", Errorf(ErrInvalid, "%s and %s are both on %s; name one of them", chosen, k.Device, want)
-				}
-				chosen = k.Device
-			}
-		}
-		if chosen == "" && want != "off" {
-			return "", Errorf(ErrNotFound, "no card of its kernel is %s or on such a network; it has %s", want, strings.Join(have, ", "))
-		}
-		for _, on := range []bool{true, false} { // first the new one, so that there always is one
-			for _, k := range cards {
-				if is := k.Device == chosen; is != on || k.VMotion == is {
-					continue
-				}
-				if err := v.SelectVMotion(ctx, name, k.Device, on); err != nil {
-					return "", err
-				}
-			}
-		}
-		if chosen == "" {
-			return "vmotion: off", nil
-		}
-		return "vmotion: " + chosen, nil
-	}
+	return append(lines, "would leave vCenter "+e.String()), nil
 }
 
 // Show is lshypervisor.

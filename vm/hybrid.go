@@ -239,3 +239,9 @@ func (h *hybrid) Rescan(ctx context.Context, host string) error {
 func (h *hybrid) FormatDisk(ctx context.Context, host, disk, name string) error {
 	return h.admin(ctx, func(a HostAdmin) error { return a.FormatDisk(ctx, host, disk, name) })
 }
+
+// FreeDisk is the size of a disk that FormatDisk would format.
+func (h *hybrid) FreeDisk(ctx context.Context, host, disk string) (kb int64, err error) {
+	err = h.admin(ctx, func(a HostAdmin) error { kb, err = a.FreeDisk(ctx, host, disk); return err })
+	return kb, err
+}

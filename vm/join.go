@@ -18,12 +18,16 @@ func (m *Manager) hostName(ctx context.Context, snap *nodedb.Snapshot, hv Hyperv
 		return name, err
 	}
 	if off(snap.Site("vcenterautojoin")) {
-		return "", Errorf(ErrNotFound, "Failed to communicate with %s, vCenter does not have it in inventory and xCAT is set to not autojoin", host)
+		return "", errNoJoin(host)
 	}
 	if err := m.join(ctx, snap, hv, host); err != nil {
 		return "", Errorf(ErrUnreachable, "Failed to communicate with %s due to %v", host, err)
 	}
 	return inInventory(ctx, snap, hv, host)
+}
+
+func errNoJoin(host string) error {
+	return Errorf(ErrNotFound, "Failed to communicate with %s, vCenter does not have it in inventory and xCAT is set to not autojoin", host)
 }
 
 // lostHost is the error of a host that its vCenter has and is not connected to.
@@ -106,16 +110,18 @@ func (m *Manager) joinOf(ctx context.Context, snap *nodedb.Snapshot, host string
 // Reconnect is chhypervisor --reconnect: vCenters take hosts up again that
 // they have lost, with the account and the certificate that the hosts have by
 // now.
-func (m *Manager) Reconnect(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, emit Emit) {
+func (m *Manager) Reconnect(ctx context.Context, snap *nodedb.Snapshot, hosts []*nodedb.Node, dry bool, emit Emit) {
 	m.eachHost(ctx, snap, hosts, emit, func(ctx context.Context, hv Hypervisor, hosts []*nodedb.Node, emit Emit) {
 		for _, h := range hosts {
-			text, err := m.reconnect(ctx, snap, hv, h)
+			text, err := m.reconnect(ctx, snap, hv, h, dry)
 			emit(Result{Node: h.Name, Text: textUnless(err, text), Err: err})
 		}
 	})
 }
 
-func (m *Manager) reconnect(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, n *nodedb.Node) (string, error) {
+const connectedAlready = "connected already"
+
+func (m *Manager) reconnect(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, n *nodedb.Node, dry bool) (string, error) {
 	j, ok := as[Joiner](hv)
 	if !ok || hv.About().Kind != VPX {
 		return "", Errorf(ErrInvalid, "no vCenter manages it; set hostmanager")
@@ -132,7 +138,10 @@ func (m *Manager) reconnect(ctx context.Context, snap *nodedb.Snapshot, hv Hyper
 		return "", err
 	}
 	if h.Connected {
-		return "connected already", nil
+		return connectedAlready, nil
+	}
+	if dry {
+		return "would be connected again", nil
 	}
 	req, err := m.joinOf(ctx, snap, n.Name)
 	if err != nil {

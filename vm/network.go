@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -181,6 +182,17 @@ type NetworkPlan struct {
 	PortGroup PortGroup
 	AddSwitch *Switch // to be made first; nil: it is there
 	Exists    bool    // the network is there: use it as it is
+}
+
+// lines are what a dry run says of it.
+func (p NetworkPlan) lines() (out []string) {
+	if p.AddSwitch != nil {
+		out = append(out, fmt.Sprintf("would make switch %s of %s", p.AddSwitch.Name, strings.Join(p.AddSwitch.Uplinks, " ")))
+	}
+	if !p.Exists {
+		out = append(out, fmt.Sprintf("would make port group %s on %s, VLAN %d", p.PortGroup.Name, p.PortGroup.Switch, p.PortGroup.VLAN))
+	}
+	return out
 }
 
 // PlanNetwork decides what host lacks so that a card can be put on n.

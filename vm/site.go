@@ -194,12 +194,7 @@ func (st *site) plan(g *Guest) ([]string, ready, error) {
 		if !p.Exists && st.fixedNets != "" {
 			return nil, r, st.noNetwork(p.PortGroup.Name)
 		}
-		if p.AddSwitch != nil {
-			lines = append(lines, fmt.Sprintf("would make switch %s of %s", p.AddSwitch.Name, strings.Join(p.AddSwitch.Uplinks, " ")))
-		}
-		if !p.Exists {
-			lines = append(lines, fmt.Sprintf("would make port group %s on %s, VLAN %d", p.PortGroup.Name, p.PortGroup.Switch, p.PortGroup.VLAN))
-		}
+		lines = append(lines, p.lines()...)
 		r.networks = append(r.networks, p.PortGroup.Name)
 	}
 	return lines, r, nil

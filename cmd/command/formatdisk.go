@@ -10,7 +10,7 @@ import (
 
 var formatdiskCmd = &Command{
 	Name:  "formatdisk",
-	Usage: "noderange --id disk --name datastore",
+	Usage: "noderange --id disk --name datastore [--dry-run]",
 	Short: "make a VMFS datastore of a free disk",
 	Long: `Make a VMFS datastore of a free disk of a host. No other command ever puts a
 file system on a disk. --id is what follows "naa." in the disk's name.`,
@@ -18,6 +18,7 @@ file system on a disk. --id is what follows "naa." in the disk's name.`,
 	Flags: func(f *pflag.FlagSet) {
 		f.String("id", "", "the disk")
 		f.String("name", "", "name of the datastore")
+		dryRunFlag(f)
 	},
 	Run: formatdisk,
 }

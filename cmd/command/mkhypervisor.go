@@ -14,7 +14,7 @@ import (
 
 var mkhypervisorCmd = &Command{
 	Name:  "mkhypervisor",
-	Usage: "noderange [--trust fingerprint]",
+	Usage: "noderange [--trust fingerprint] [--dry-run]",
 	Short: "take on hosts that run ESXi, whoever installed them",
 	Long: `Take on hosts that run ESXi, whoever installed them. The first certificate
 that a host shows is the one that is trusted from then on; --trust puts
@@ -23,6 +23,7 @@ another in its place. A host whose hostmanager is a vCenter joins that.`,
 	Flags: func(f *pflag.FlagSet) {
 		f.String("trust", "", "fingerprint of the certificate or the ssh key to trust")
 		f.Bool("vcenter", false, "with --trust: it is that of the host's vCenter")
+		dryRunFlag(f)
 	},
 	Run: mkhypervisor,
 }
@@ -39,6 +40,9 @@ func mkhypervisor(ctx context.Context, s *Session, args []string) error {
 		return Usagef("Invalid arguments:  %s", rest[0])
 	}
 	if fp := s.String("trust"); fp != "" {
+		if s.Bool("dry-run") {
+			return Usagef("either --trust, which is done at once, or --dry-run")
+		}
 		if len(hosts) != 1 {
 			return errors.New("--trust is for one host: no two have the same certificate")
 		}
@@ -47,7 +51,7 @@ func mkhypervisor(ctx context.Context, s *Session, args []string) error {
 		}
 	}
 	emit, flush := s.emit(ctx)
-	s.Guests.Adopt(ctx, s.DB.Snapshot(), hosts, emit)
+	s.Guests.Adopt(ctx, s.DB.Snapshot(), hosts, s.Bool("dry-run"), emit)
 	return flush()
 }
 

@@ -8,11 +8,12 @@ import (
 
 var rmhypervisorCmd = &Command{
 	Name:  "rmhypervisor",
-	Usage: "noderange [-f]",
+	Usage: "noderange [-f] [--dry-run]",
 	Short: "take hosts out of their vCenter",
 	Group: GroupGuest,
 	Flags: func(f *pflag.FlagSet) {
 		f.BoolP("force", "f", false, "the host is dead: leave maintenance mode out")
+		dryRunFlag(f)
 	},
 	Run: rmhypervisor,
 }
@@ -27,6 +28,6 @@ func rmhypervisor(ctx context.Context, s *Session, args []string) error {
 		return Usagef("Invalid arguments:  %s", rest[0])
 	}
 	emit, flush := s.emit(ctx)
-	s.Guests.RemoveHosts(ctx, snap, hosts, s.Bool("force"), emit)
+	s.Guests.RemoveHosts(ctx, snap, hosts, s.Bool("force"), s.Bool("dry-run"), emit)
 	return flush()
 }

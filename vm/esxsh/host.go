@@ -303,5 +303,10 @@ func (c *Conn) Rescan(ctx context.Context, _ string) error {
 // FormatDisk is not done over SSH: partitions would have to be made by hand,
 // where a wrong number destroys what is on the disk.
 func (c *Conn) FormatDisk(context.Context, string, string, string) error {
-	return vm.Errorf(vm.ErrUnsupported, "disks are not formatted over SSH; use the host's own client")
+	return errNoFormat
 }
+
+// FreeDisk says so before.
+func (c *Conn) FreeDisk(context.Context, string, string) (int64, error) { return 0, errNoFormat }
+
+var errNoFormat = vm.Errorf(vm.ErrUnsupported, "disks are not formatted over SSH; use the host's own client")

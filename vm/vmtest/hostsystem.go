@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"path/filepath"
@@ -301,10 +302,8 @@ func (c *clusterObject) DestroyTask(ctx *simulator.Context, _ *types.Destroy_Tas
 }
 
 func (w *World) known(spec types.HostConnectSpec) *World {
-	addr := spec.HostName
-	if spec.Port != 0 {
-		addr = net.JoinHostPort(spec.HostName, strconv.Itoa(int(spec.Port)))
-	}
+	port := cmp.Or(int(spec.Port), 443)
+	addr := net.JoinHostPort(spec.HostName, strconv.Itoa(port))
 	for _, k := range w.opts.Known {
 		if k.Addr == addr {
 			return k

@@ -54,6 +54,7 @@ type Options struct {
 	Known    []*World // hosts that a vCenter can take in
 	Licence  string   // its name; default "Evaluation Mode"
 	Version  string   // of the product; default vcsim's own, 6.5.0
+	Listen   string   // host:port to listen at; default a free port of 127.0.0.1
 	Raw      bool     // answers go out as vcsim makes them, to all clients alike; for benchmarks
 }
 
@@ -146,6 +147,7 @@ func (o *Options) defaults() {
 	set(&o.User, "root")
 	set(&o.Password, "vmware")
 	set(&o.Datacenter, "DC0")
+	set(&o.Listen, "127.0.0.1:0")
 	set(&o.Licence, "Evaluation Mode")
 	if o.VCenter && o.Hosts == nil {
 		o.Hosts = []string{"esx1", "esx2"}
@@ -204,7 +206,7 @@ func (w *World) serve() error {
 	}
 	w.Fingerprint, w.Thumbprint = fingerprints(cert)
 	w.cert = cert
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", w.opts.Listen)
 	if err != nil {
 		return err
 	}

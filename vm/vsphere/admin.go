@@ -76,24 +76,11 @@ func (c *Conn) Rescan(ctx context.Context, host string) error {
 // FormatDisk makes a VMFS datastore of a whole disk. It asks the host which
 // disks are free, so that no disk that holds anything can be meant.
 func (c *Conn) FormatDisk(ctx context.Context, host, disk, name string) error {
-	ds, err := c.datastoreSystem(ctx, host)
+	ds, free, err := c.freeDisk(ctx, host, disk)
 	if err != nil {
 		return err
 	}
-	free, err := methods.QueryAvailableDisksForVmfs(ctx, c.vc, &types.QueryAvailableDisksForVmfs{This: ds})
-	if err != nil {
-		return wrap(err)
-	}
-	path := ""
-	for _, d := range free.Returnval {
-		if d.CanonicalName == disk {
-			path = d.DevicePath
-		}
-	}
-	if path == "" {
-		return vm.Errorf(vm.ErrNotFound, "disk %s is not there or not free", disk)
-	}
-	opts, err := methods.QueryVmfsDatastoreCreateOptions(ctx, c.vc, &types.QueryVmfsDatastoreCreateOptions{This: ds, DevicePath: path})
+	opts, err := methods.QueryVmfsDatastoreCreateOptions(ctx, c.vc, &types.QueryVmfsDatastoreCreateOptions{This: ds, DevicePath: free.DevicePath})
 	if err != nil {
 		return wrap(err)
 	}
@@ -107,4 +94,27 @@ func (c *Conn) FormatDisk(ctx context.Context, host, disk, name string) error {
 		return wrap(err)
 	}
 	return vm.Errorf(vm.ErrUnsupported, "the host offers no way to format %s", disk)
+}
+
+// FreeDisk is the size of a disk that FormatDisk would format.
+func (c *Conn) FreeDisk(ctx context.Context, host, disk string) (int64, error) {
+	_, free, err := c.freeDisk(ctx, host, disk)
+	return free.Capacity.Block * int64(free.Capacity.BlockSize) / 1024, err
+}
+
+// freeDisk finds a disk that nothing is on, and what makes a datastore of it.
+func (c *Conn) freeDisk(ctx context.Context, host, disk string) (ds types.ManagedObjectReference, free types.HostScsiDisk, err error) {
+	if ds, err = c.datastoreSystem(ctx, host); err != nil {
+		return ds, free, err
+	}
+	res, err := methods.QueryAvailableDisksForVmfs(ctx, c.vc, &types.QueryAvailableDisksForVmfs{This: ds})
+	if err != nil {
+		return ds, free, wrap(err)
+	}
+	for _, d := range res.Returnval {
+		if d.CanonicalName == disk {
+			return ds, d, nil
+		}
+	}
+	return ds, free, vm.Errorf(vm.ErrNotFound, "disk %s is not there or not free", disk)
 }

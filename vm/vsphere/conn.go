@@ -124,7 +124,7 @@ func (d Dialer) dial(ctx context.Context, e vm.Endpoint) (*Conn, error) {
 	if err != nil {
 		return nil, c.trust.explain(err)
 	}
-	if fp, fresh := c.trust.seen(); fresh {
+	if fp, fresh := c.trust.seen(); fresh && !e.Passing {
 		if err := d.Trust(ctx, e, fp); err != nil {
 			return nil, err
 		}
@@ -159,7 +159,7 @@ func (c *Conn) transport() error {
 func (c *Conn) look(ctx context.Context) error {
 	a := c.vc.ServiceContent.About
 	c.about = vm.About{Kind: vm.ESX, Version: a.Version, Build: a.Build, Name: a.FullName, Via: "api"}
-	c.about.Fingerprint, _ = c.trust.seen()
+	c.about.Fingerprint, c.about.FirstSight = c.trust.seen()
 	c.about.Thumbprint = c.trust.thumbprint()
 	if c.vc.IsVC() {
 		c.about.Kind = vm.VPX

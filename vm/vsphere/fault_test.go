@@ -324,10 +324,24 @@ func TestPurgeSparesOthers(t *testing.T) {
 func TestFormatDisk(t *testing.T) {
 	w := vmtest.New(t, vmtest.Options{})
 	c := cluster(t, w)
-	run := func(op vm.HostOp) string {
+	do := func(op vm.HostOp, dry bool) string {
 		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
-			c.M.Hosts(ctx, snap, c.Nodes(t, "esx1"), op, emit)
+			c.M.Hosts(ctx, snap, c.Nodes(t, "esx1"), op, dry, emit)
 		})
+	}
+	run := func(op vm.HostOp) string {
+		t.Helper()
+		done := func() (n int) {
+			for _, call := range []string{"CreateVmfsDatastore", "RescanAllHba", "EnterMaintenanceMode_Task", "ShutdownHost_Task"} {
+				n += w.Count(call)
+			}
+			return n
+		}
+		before := done()
+		if said := do(op, true); said == "" || done() != before {
+			t.Errorf("a dry run did something, and said %q", said)
+		}
+		return do(op, false)
 	}
 	contains(t, "formatdisk of a disk in use", run(vm.FormatDisk("5000", "data")), "disk naa.5000 is not there or not free")
 	want(t, "formatdisk", run(vm.FormatDisk(strings.TrimPrefix(vmtest.FreeDisk, "naa."), "data")), "")

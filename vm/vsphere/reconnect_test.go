@@ -2,6 +2,9 @@ package vsphere_test
 
 import (
 	"context"
+	"errors"
+	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -69,9 +72,85 @@ func TestReconnect(t *testing.T) {
 		t.Errorf("the host is not connected: %+v, %v", h, err)
 	}
 	want(t, "chhypervisor --vmotion", c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
-		c.M.Hosts(ctx, snap, c.Nodes(t, "esx1"), vm.SelectVMotion("vMotion"), emit)
+		c.M.Hosts(ctx, snap, c.Nodes(t, "esx1"), vm.SelectVMotion("vMotion"), false, emit)
 	}), "esx1: vmotion: vmk1")
 	if got := w.VMotion("esx1"); len(got) != 1 || got[0] != "vmk1" {
+		t.Errorf("guests move over %v", got)
+	}
+}
+
+// mkhypervisor takes a host into its vCenter and has guests move over the card
+// that the table names; a host that the vCenter has lost is taken up again,
+// with what the table and its certificate are by then. A dry run says so.
+func TestAdopt(t *testing.T) {
+	const name = "127.0.4.43" // hosts are asked at port 443, as vCenters do
+	if l, err := net.Listen("tcp", name+":443"); err == nil {
+		l.Close()
+	} else if errors.Is(err, os.ErrPermission) && os.Getenv("MARGAY_TEST_REAL") == "" {
+		t.Skipf("may not listen at port 443: %v", err)
+	}
+	host := vmtest.New(t, vmtest.Options{Listen: name + ":443"})
+	w, c := vcenter(t, vmtest.Options{Known: []*vmtest.World{host}})
+	mgr := c.Nodes(t, "esx1")[0].HostManager
+	table := func(words, password string) {
+		nodedbtest.Put(t, c.DB, nodedbtest.Node(name, "hosts", "nodetype.os=esxi8.0", "hypervisor.mgr="+mgr, "hypervisor.interface="+words),
+			nodedbtest.Password("vmware", host.User, password))
+	}
+	adopt := func(dry bool) string {
+		return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+			c.M.Adopt(ctx, snap, c.Nodes(t, name), dry, emit)
+		})
+	}
+	tail := func(what, got string, lines ...string) {
+		t.Helper()
+		wanted := ""
+		for _, l := range lines {
+			wanted += "\n" + name + ": " + l
+		}
+		if !strings.HasSuffix(got, wanted) || len(lines) > 0 && strings.Count(got, "vCenter ") != strings.Count(wanted, "vCenter ") {
+			t.Errorf("%s:\n%s\nwhich is to end in%s", what, got, wanted)
+		}
+	}
+	table("mgmt:vmk0|vmotion:vmk1", host.Password)
+	tail("dry run", adopt(true), "would trust certificate "+host.Fingerprint+" from then on", "would join vCenter 127.0.0.1", "would have guests move over vmk1")
+	nodedbtest.Put(t, c.DB, nodedbtest.Site("vcenterautojoin", "no"))
+	contains(t, "dry run where hosts may not join", adopt(true), "xCAT is set to not autojoin")
+	nodedbtest.Put(t, c.DB, nodedbtest.Site("vcenterautojoin", "yes"))
+	if n := w.Count("AddHost_Task") + w.Count("AddStandaloneHost_Task"); n != 0 || len(c.DB.Snapshot().Records(vm.KindTrust)) != 0 || c.Nodes(t, name)[0].HostType != "" {
+		t.Errorf("a dry run did something: %d joins, trusted are %v", n, c.DB.Snapshot().Records(vm.KindTrust))
+	}
+	tail("mkhypervisor", adopt(false), "vCenter 127.0.0.1: "+name, "vmotion: vmk1")
+	if got := w.VMotion(name); len(got) != 1 || got[0] != "vmk1" || c.Nodes(t, name)[0].HostType != "esx" {
+		t.Errorf("guests move over %v, hosttype is %q", got, c.Nodes(t, name)[0].HostType)
+	}
+	tail("once more", adopt(false), "vCenter 127.0.0.1: "+name, "vmotion: vmk1")
+	w.Lose(name)
+	tail("dry run when it is lost", adopt(true), "vCenter 127.0.0.1: "+name, "vCenter 127.0.0.1: would be connected again", "vmotion: vmk1")
+	tail("when it is lost", adopt(false), "vCenter 127.0.0.1: "+name, "vCenter 127.0.0.1: connected again", "vmotion: vmk1")
+
+	// installed anew: another certificate and password
+	w.Lose(name)
+	if err := host.Renew("changed"); err != nil {
+		t.Fatal(err)
+	}
+	e, err := vm.HostEndpoint(c.DB.Snapshot(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table("vmotion:vmk7", "changed")
+	c.M.Forget(e)
+	contains(t, "with another certificate", adopt(false), "mkhypervisor "+name+" --trust "+host.Fingerprint)
+	if err := c.DB.Update(t.Context(), func(tx *nodedb.Tx) error {
+		tx.Set(nodedb.Key{Kind: vm.KindTrust, Name: e.Addr()}, vm.TrustCert, host.Fingerprint)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.M.Forget(e)
+	got := adopt(false)
+	contains(t, "installed anew", got, "vCenter 127.0.0.1: connected again\n")
+	contains(t, "a card that it has not", got, "no card of its kernel is vmk7 or on such a network; it has vmk0")
+	if got := w.VMotion(name); len(got) != 1 || got[0] != "vmk1" {
 		t.Errorf("guests move over %v", got)
 	}
 }

@@ -139,7 +139,7 @@ func TestJoin(t *testing.T) {
 		t.Errorf("hosts %v, %v", names, err)
 	}
 	out := c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
-		c.M.RemoveHosts(ctx, snap, c.Nodes(t, "esx2"), false, emit)
+		c.M.RemoveHosts(ctx, snap, c.Nodes(t, "esx2"), false, false, emit)
 	})
 	want(t, "rmhypervisor", out, "esx2: removed")
 }
