@@ -15,7 +15,7 @@ import (
 // A Conn is one address on which a Server answers, by UDP and by TCP. Close
 // it, or let Serve do so.
 type Conn struct {
-	udp []*net.UDPConn // of all addresses: one for IPv4, one for IPv6
+	udp []*socket // of all addresses: one for IPv4, one for IPv6
 	tcp *net.TCPListener
 }
 
@@ -54,7 +54,11 @@ func listen(ctx context.Context, addr string) (*Conn, error) {
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
-		c.udp = append(c.udp, pc.(*net.UDPConn))
+		u, err := newSocket(pc.(*net.UDPConn))
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.udp = append(c.udp, u)
 	}
 	return c, nil
 }
