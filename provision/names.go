@@ -167,24 +167,22 @@ func (n *Names) others() {
 func (n *Names) addAliases(node *nodedb.Node) {
 	domain := domainOf(n.snap, node.Addr)
 	for _, a := range node.Aliases {
-		a = strings.ToLower(a)
-		if !strings.Contains(a, ".") {
-			a += "." + domain
+		if aliasProblem(a, domain, aliasLabels) == nil {
+			n.other[aliasName(a, domain)] = other{alias: strings.ToLower(node.Name) + "." + domain}
 		}
-		n.other[a] = other{alias: strings.ToLower(node.Name) + "." + domain}
 	}
 }
 
 func (n *Names) addFurther(further []furtherName) {
 	for _, f := range further {
 		name := strings.ToLower(f.name)
-		if n.snap.NetworkOf(f.addr) == nil || !isLabel(name) {
+		domain := domainOf(n.snap, f.addr)
+		if n.snap.NetworkOf(f.addr) == nil || aliasProblem(name, domain, dnsLabel) != nil {
 			continue
 		}
-		domain := domainOf(n.snap, f.addr)
 		n.other[name+"."+domain] = other{addr: f.addr}
 		for _, a := range f.aliases {
-			if a = strings.ToLower(a); isLabel(a) {
+			if a = strings.ToLower(a); aliasProblem(a, domain, dnsLabel) == nil {
 				n.other[a+"."+domain] = other{alias: name + "." + domain}
 			}
 		}

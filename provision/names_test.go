@@ -3,6 +3,7 @@ package provision
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,45 @@ func TestLongNames(t *testing.T) {
 		if ok != (tt.why == "") || ok != (why == "") || !strings.Contains(why, tt.why) || !ok && !strings.Contains(why, tt.name) {
 			t.Errorf("%s: answered %v, makedns says %q, want %q", n.Of(node), ok, why, tt.why)
 		}
+	}
+}
+
+// TestLongAliases: the same of further names, which makedns names one by one.
+func TestLongAliases(t *testing.T) {
+	x := strings.Repeat("x", 63)
+	long := strings.Join([]string{x, x, x, x[:61]}, ".") // 253
+	db := nodedbtest.New(t, nodedbtest.Site("domain", "cluster.test"), nodedbtest.Network("net1", "10.1.0.0", "255.255.0.0"))
+	nodedbtest.Put(t, db, nodedbtest.Node("n1", "all", "hosts.ip=10.1.0.1",
+		"hosts.hostnames="+strings.Join([]string{"good", "_sip", x, x + "y", long, long + "z", "a..b", "a b", "ends-"}, ","),
+		"hosts.otherinterfaces=-ib0:10.1.0.2,under_score:10.1.0.3,"+x+"z:10.1.0.4"))
+	snap := db.Snapshot()
+	node, err := snap.Node("n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := NewNames(snap, time.Now())
+	for name, want := range map[string]bool{
+		"good.cluster.test": true, "_sip.cluster.test": true, x + ".cluster.test": true, x + "y.cluster.test": false, long: true, long + "z": false, "a..b": false,
+		"ends-.cluster.test": false, "n1-ib0.cluster.test": true, "under_score.cluster.test": false, x + "z.cluster.test": false,
+	} {
+		if _, _, ok := n.Lookup(name); ok != want {
+			t.Errorf("%.80s: answered %v, want %v", name, ok, want)
+		}
+	}
+	var got []string
+	for _, err := range AliasProblems(snap, node) {
+		got = append(got, strings.ReplaceAll(strings.ReplaceAll(err.Error(), long, "LONG"), x, "X"))
+	}
+	want := []string{
+		"Ignoring alias Xy of host n1, it has 64 characters without a dot, and DNS takes 63.",
+		"Ignoring alias LONGz of host n1, it has 254 characters with its domain, and DNS takes 253.",
+		"Ignoring alias a..b of host n1, it has characters that DNS has not.",
+		"Ignoring alias ends- of host n1, it has characters that DNS has not.",
+		"Ignoring alias under_score of host n1, it has characters that DNS has not.",
+		"Ignoring alias Xz of host n1, it has 64 characters without a dot, and DNS takes 63.",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("makedns says\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

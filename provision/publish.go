@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -155,6 +156,58 @@ func DNSProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
 		return fmt.Errorf("Ignoring host %s, its name has %d characters with its domain, and DNS takes %d.", n.Name, whole, maxHostName)
 	}
 	return nil
+}
+
+// aliasLabels are the parts of names of hosts.hostnames: DNS takes more than
+// names of hosts may have.
+var aliasLabels = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
+
+// AliasProblems are why some of a node's further names are not answered for:
+// those of hosts.hostnames, and those of its other interfaces.
+func AliasProblems(snap *nodedb.Snapshot, n *nodedb.Node) []error {
+	var out []error
+	no := func(alias string, addr netip.Addr, labels *regexp.Regexp) {
+		if err := aliasProblem(alias, domainOf(snap, addr), labels); err != nil {
+			out = append(out, fmt.Errorf("Ignoring alias %s of host %s, %w.", alias, n.Name, err))
+		}
+	}
+	for _, a := range n.Aliases {
+		no(a, n.Addr, aliasLabels)
+	}
+	for _, f := range furtherNames(n) {
+		no(f.name, f.addr, dnsLabel)
+		for _, a := range f.aliases {
+			no(a, f.addr, dnsLabel)
+		}
+	}
+	return out
+}
+
+// aliasProblem is why a further name, which may have its domain with it, is none
+// that DNS can hold.
+func aliasProblem(alias, domain string, labels *regexp.Regexp) error {
+	if !labels.MatchString(strings.ToLower(alias)) {
+		return errors.New("it has characters that DNS has not")
+	}
+	whole := aliasName(alias, domain)
+	for label := range strings.SplitSeq(whole, ".") {
+		if len(label) > maxLabel {
+			return fmt.Errorf("it has %d characters without a dot, and DNS takes %d", len(label), maxLabel)
+		}
+	}
+	if len(whole) > maxHostName {
+		return fmt.Errorf("it has %d characters with its domain, and DNS takes %d", len(whole), maxHostName)
+	}
+	return nil
+}
+
+// aliasName is a further name with its domain.
+func aliasName(alias, domain string) string {
+	alias = strings.ToLower(alias)
+	if !strings.Contains(alias, ".") && domain != "" {
+		alias += "." + domain
+	}
+	return alias
 }
 
 // wholeLength is the length of a node's name with its domain.

@@ -32,6 +32,10 @@ func TestStatements(t *testing.T) {
 		{`option ntp-servers 10.1.0.7;option root-path "nfs:/r";`, plain, "17=6e66733a2f72 42=0a010007"},
 		{`option interface-mtu 9000; option ip-forwarding on; option arp-cache-timeout 60; option default-ip-ttl 64;`, plain, "19=01 23=40 26=2328 35=0000003c"},
 		{`option domain-search "a.test", "b.test";`, plain, "119=0161047465737400" + "0162047465737400"},
+		// PXELINUX's (RFC 5071): magic, configuration file, path prefix, reboot time.
+		{`option pxelinux-magic f1:00:74:7e; option loader-configfile "cfg"; option loader-pathprefix "http://10.1.0.1/"; option loader-reboottime 30;`, plain,
+			"208=f100747e 209=636667 210=687474703a2f2f31302e312e302e312f 211=0000001e"},
+		{`option 208 f1:00:74:7e; option conf-file "cfg"; option path-prefix "/p/"; option reboot-time 30;`, plain, "208=f100747e 209=636667 210=2f702f 211=0000001e"},
 		{`option 222 "x\x01\"y";`, plain, "222=78012279"},
 		{`filename "other.efi"; next-server 10.1.0.8; default-lease-time 90;`, plain, "file=other.efi next=10.1.0.8 lease=1m30s"},
 		{`if option client-architecture = 00:07 { filename "u"; } else { filename "b"; }`, uefi, "file=u"},

@@ -54,7 +54,7 @@ var optionWords = map[string]optionWord{
 	"netinfo-server-tag": {113, formText}, "default-url": {114, formText}, "auto-config": {116, formByte}, "name-service-search": {117, formRaw},
 	"domain-search": {119, formNames}, "classless-static-routes": {121, formRaw}, "vivco": {124, formRaw}, "vivso": {125, formRaw},
 	"tftp-server-address": {150, formAddrs}, "loader-configfile": {209, formText}, "conf-file": {209, formText},
-	"loader-pathprefix": {210, formText}, "path-prefix": {210, formText}, "loader-reboottime": {211, formLong}, "reboot-time": {211, formLong},
+	"pxelinux-magic": {208, formRaw}, "loader-pathprefix": {210, formText}, "path-prefix": {210, formText}, "loader-reboottime": {211, formLong}, "reboot-time": {211, formLong},
 	"iscsi-initiator-iqn": {203, formText}, "dhcp-client-identifier": {61, formRaw}, "agent-information": {82, formRaw},
 	"dhcp-lease-time": {51, formLong}, "dhcp-server-identifier": {54, formAddr}, "dhcp-message-type": {53, formByte},
 }

@@ -86,6 +86,11 @@ func dnsNodes(s *Session, snap *nodedb.Snapshot, nodes []*nodedb.Node) {
 		} else if err != nil {
 			s.Error("%v", err)
 		}
+		if err == nil {
+			for _, err := range provision.AliasProblems(snap, n) {
+				s.Error("%v", err)
+			}
+		}
 		if err == nil && s.Bool("verbose") {
 			s.Line("%s: %s = %s", n.Name, answered.Of(n), n.Addr)
 		}

@@ -25,7 +25,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request, name string) {
 	err := s.Receiver.Receive(r.Context(), m, name, in)
 	switch {
 	case in.tooLarge:
-		s.bar(w, r, name, http.StatusRequestEntityTooLarge, fmt.Sprintf("what is posted has more than %d bytes", most), "body too large")
+		s.bar(w, r, name, http.StatusRequestEntityTooLarge, fmt.Sprintf("what is posted has more than %d bytes", most), fmt.Sprintf("body too large; %d bytes are taken", most))
 	case err != nil:
 		s.refuse(w, m, name, err)
 	default:

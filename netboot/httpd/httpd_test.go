@@ -284,12 +284,51 @@ func TestCallback(t *testing.T) {
 	if a, _ := get(t, "HEAD", at+"/callback/tok/probed"); a.StatusCode != 405 {
 		t.Errorf("HEAD: %v, want 405: it must not count", a)
 	}
+	if a, body := get(t, "DELETE", at+"/callback/tok/probed"); a.StatusCode != 405 || body != "callbacks are posted\n" || a.Header.Get("Allow") != "GET, POST" {
+		t.Errorf("DELETE: %v %q", a, body)
+	}
 	if a, body := get(t, "GET", at+"/callback/tok/spent"); a.StatusCode != 403 || body != "this attempt is over\n" {
 		t.Errorf("refused: %v %q", a, body)
 	}
 	want := map[string]string{"callback/tok/installed?x=1": "log text", "callback/tok/booted": ""}
 	if fmt.Sprint(w.posted) != fmt.Sprint(want) {
 		t.Errorf("received %v, want %v", w.posted, want)
+	}
+}
+
+// TestWords: what is refused for its form is refused in words to who asks, and in
+// an event, which says what was asked.
+func TestWords(t *testing.T) {
+	w := &world{files: map[string][]byte{"boot/x": nil}}
+	at := serve(t, &Server{Opener: w, Receiver: w, Observer: w, Body: 10})
+	for _, tt := range []struct {
+		method, path, send string
+		status             int
+		body, allow, why   string
+	}{
+		{"POST", "/boot/x", "", 405, "files are only read\n", "GET, HEAD", "POST: files are only read"},
+		{"PUT", "/boot/x", "", 405, "files are only read\n", "GET, HEAD", "PUT: files are only read"},
+		{"PUT", "/callback/tok/installed", "", 405, "callbacks are posted\n", "GET, POST", "PUT: callbacks are posted"},
+		{"POST", "/callback/tok/installed", "12345678901", 413, "body too large; 10 bytes are taken\n", "", "what is posted has more than 10 bytes"},
+	} {
+		req, err := http.NewRequest(tt.method, at+tt.path, strings.NewReader(tt.send))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(a.Body)
+		a.Body.Close()
+		if err != nil || a.StatusCode != tt.status || string(body) != tt.body || a.Header.Get("Allow") != tt.allow {
+			t.Errorf("%s %s: %d %q, Allow %q, %v; want %d %q, %q", tt.method, tt.path, a.StatusCode, body, a.Header.Get("Allow"), err, tt.status, tt.body, tt.allow)
+		}
+		w.mu.Lock()
+		if n := len(w.events); n == 0 || w.events[n-1].Step != netboot.StepRefused || w.events[n-1].Err == nil || w.events[n-1].Err.Error() != tt.why {
+			t.Errorf("%s %s: events %+v, want one that says %q", tt.method, tt.path, w.events, tt.why)
+		}
+		w.mu.Unlock()
 	}
 }
 

@@ -24,7 +24,8 @@ const maxName = 1024
 var (
 	errMalformed = errors.New("malformed request")
 	errMode      = errors.New("mode not supported; use octet or netascii")
-	errName      = errors.New("file name leads out of what is served")
+	errName      = errors.New("file name") // and what is wrong with it
+	errOut       = fmt.Errorf("%w leads out of what is served", errName)
 )
 
 // parseRequest reads what follows the packet type of an RRQ: name, mode, then
@@ -87,17 +88,17 @@ func cleanName(name string) (string, error) {
 		name = name[:len(name)-1]
 	}
 	if len(name) > maxName {
-		return "", fmt.Errorf("file name of %d bytes: %w", len(name), errName)
+		return "", fmt.Errorf("%w of %d bytes: %d are the most", errName, len(name), maxName)
 	}
 	for _, c := range []byte(name) {
 		if c < ' ' || c == 0x7f {
-			return "", errName
+			return "", fmt.Errorf("%w has characters that none has", errName)
 		}
 	}
 	name = strings.TrimLeft(strings.ReplaceAll(name, `\`, "/"), "/")
 	name = path.Clean(name)
 	if name == ".." || strings.HasPrefix(name, "../") {
-		return "", errName
+		return "", errOut
 	}
 	return name, nil
 }

@@ -388,6 +388,8 @@ func TestErrors(t *testing.T) {
 		{"\x00\x01refused\x00octet\x00", "\x00\x02node n1 is held; run nodeset n1 install\x00"},
 		{"\x00\x01broken\x00octet\x00", "\x00\x00server error; see the server's log\x00"},
 		{"\x00\x01../x\x00octet\x00", "\x00\x02file name leads out of what is served\x00"},
+		{"\x00\x01" + strings.Repeat("n", maxName+1) + "\x00octet\x00", fmt.Sprintf("\x00\x02file name of %d bytes: %d are the most\x00", maxName+1, maxName)},
+		{"\x00\x01a\tb\x00octet\x00", "\x00\x02file name has characters that none has\x00"},
 		{"\x00\x01f\x00mail\x00", "\x00\x04mode not supported; use octet or netascii\x00"},
 		{"\x00\x02f\x00octet\x00", "\x00\x02this server is read only\x00"},
 	}
