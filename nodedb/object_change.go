@@ -172,7 +172,7 @@ func (d *draft) resolve(assigns []Assign) error {
 	for _, conditional := range []bool{false, true} {
 		for _, a := range assigns {
 			attr := d.t.Attribute(a.Attr)
-			if on, _ := attr.condition(); (on != "") != conditional {
+			if attr.depends() != conditional {
 				continue
 			}
 			if err := d.assign(attr, a); err != nil {
@@ -366,11 +366,21 @@ func (d *draft) currentKeyed(p Place) string {
 	if d.fresh {
 		return ""
 	}
-	for _, k := range d.e.keyedRows(p.Table, d.name) {
-		r, _ := d.e.tx.Get(k)
+	if keys := d.keyedRows(p.Table, p.User); len(keys) > 0 {
+		r, _ := d.e.tx.Get(keys[0])
 		return p.value(r)
 	}
 	return ""
+}
+
+// keyedRows are the name's rows in a table with further keys, those of a user
+// if one is given.
+func (d *draft) keyedRows(t *Table, user string) []Key {
+	keys := d.e.keyedRows(t, d.name)
+	if user == "" {
+		return keys
+	}
+	return slices.DeleteFunc(keys, func(k Key) bool { return k.Name != t.KeyName(d.name, user) })
 }
 
 // inherited returns what the node's groups give it.
@@ -445,10 +455,15 @@ func (d *draft) applySite() {
 // those of tables with further keys into rows of their own.
 func (d *draft) applyNode(home Key) {
 	attrs := d.e.attrs(home)
-	keyed := make(map[*Table][]cell)
+	type place struct {
+		t    *Table
+		user string
+	}
+	keyed := make(map[place][]cell)
 	for _, cell := range d.cells {
 		if cell.place.Table.ByNode() && cell.place.Table.Kind != KindNode {
-			keyed[cell.place.Table] = append(keyed[cell.place.Table], cell)
+			at := place{cell.place.Table, cell.place.User}
+			keyed[at] = append(keyed[at], cell)
 			continue
 		}
 		setColumn(attrs, cell.place.Table, cell.place.Column, cell.value)
@@ -457,17 +472,20 @@ func (d *draft) applyNode(home Key) {
 		attrs[d.t.Table.rowMark()] = ""
 	}
 	d.e.put(home, attrs)
-	for t, cells := range keyed {
-		d.applyKeyed(t, cells)
+	for at, cells := range keyed {
+		d.applyKeyed(at.t, at.user, cells)
 	}
 }
 
 // applyKeyed writes cells of a table with further keys: into the name's first
-// row there, or a new one.
-func (d *draft) applyKeyed(t *Table, cells []cell) {
+// row there, or that of a user, or a new one.
+func (d *draft) applyKeyed(t *Table, user string, cells []cell) {
 	row := Row{Values: make([]string, len(t.Columns))}
-	row.Values[t.Index("node")] = d.name
-	keys := d.e.keyedRows(t, d.name)
+	row.Values[0] = d.name
+	if user != "" {
+		row.Values[t.Index("username")] = user
+	}
+	keys := d.keyedRows(t, user)
 	if len(keys) > 0 {
 		r, _ := d.e.tx.Get(keys[0])
 		row, _ = t.row(r)
@@ -477,7 +495,7 @@ func (d *draft) applyKeyed(t *Table, cells []cell) {
 		row.Values[t.Index(cell.place.Column.Name)] = cell.value
 	}
 	for i, v := range row.Values {
-		empty = empty && (v == "" || t.Columns[i].Name == "node")
+		empty = empty && (v == "" || i == 0 || user != "" && t.Columns[i].Name == "username")
 	}
 	if len(keys) > 0 {
 		d.e.delete(keys[0])

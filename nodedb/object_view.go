@@ -157,6 +157,16 @@ func (p Place) value(r Record) string {
 	return r.Attrs[p.Column.path]
 }
 
+// of returns the row of those of a name that the place is in.
+func (p Place) of(rows []Record) (Record, bool) {
+	for _, r := range rows {
+		if p.User == "" || p.Table.KeyValues(r.Name)[1] == p.User {
+			return r, true
+		}
+	}
+	return Record{}, false
+}
+
 // add adds a value unless it is empty; lists of interfaces one by one.
 func (o *Object) add(name, text string, p Place) {
 	if text == "" {
@@ -182,9 +192,8 @@ func (v *View) addGroup(o *Object) {
 		case p.Table.Kind == KindNode || p.Table.Kind == KindGroup:
 			o.add(a.Name, p.value(r), p)
 		default:
-			for _, row := range v.keyedRows(p.Table, o.Name) {
+			if row, ok := p.of(v.keyedRows(p.Table, o.Name)); ok {
 				o.add(a.Name, p.value(row), p)
-				break
 			}
 		}
 	}
@@ -264,6 +273,9 @@ func (v *View) groupColumns(n *Node) []string {
 // addKeyed adds what the first row of the node, or else of its groups, says
 // in a table that has further keys.
 func (v *View) addKeyed(o *Object, n *Node, t *Table) {
+	if v.snap.Count(t.Kind) == 0 {
+		return
+	}
 	for _, name := range append([]string{n.Name}, n.Groups...) {
 		rows := v.keyedRows(t, name)
 		if len(rows) == 0 {
@@ -271,7 +283,10 @@ func (v *View) addKeyed(o *Object, n *Node, t *Table) {
 		}
 		for i := range t.Columns {
 			for _, ref := range types().columns[t.Columns[i].path] {
-				o.add(ref.attr, ref.place.value(rows[0]), ref.place)
+				row, ok := ref.place.of(rows)
+				if ok && (ref.on == "" || hasItem(n.Attr(ref.on), ref.value)) {
+					o.add(ref.attr, ref.place.value(row), ref.place)
+				}
 			}
 		}
 		return

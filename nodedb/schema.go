@@ -27,8 +27,9 @@ type Column struct {
 }
 
 // An attrRef names a column in the object commands. When is a condition of the
-// form attribute=value or "" for always.
-type attrRef struct{ name, when string }
+// form attribute=value or "" for always. User says which of a name's rows it is
+// in, where the table is keyed by users too; "" for the first.
+type attrRef struct{ name, when, user string }
 
 // Tables returns every table, sorted by name. Callers may not change them.
 func Tables() []*Table { return schema().tables }
@@ -53,8 +54,14 @@ func (t *Table) Column(name string) *Column {
 func (t *Table) IsKey(column string) bool { return slices.Contains(t.Keys, column) }
 
 // ByNode reports whether rows are a node's or a group's: the first key is the
-// name of one.
-func (t *Table) ByNode() bool { return t.Kind == KindNode || t.Keys[0] == "node" }
+// name of one. What controls blades or partitions is a node too.
+func (t *Table) ByNode() bool {
+	switch t.Keys[0] {
+	case "node", "mpa", "hcp":
+		return true
+	}
+	return t.Kind == KindNode
+}
 
 // Attr returns the name under which a record keeps the column.
 func (t *Table) Attr(column string) string { return t.Name + "." + column }
@@ -149,7 +156,27 @@ func (c Column) when(cond string) Column {
 
 // also gives the column another name in the object commands.
 func (c Column) also(attr, cond string) Column {
-	c.attrs = append(slices.Clone(c.attrs), attrRef{attr, cond})
+	c.attrs = append(slices.Clone(c.attrs), attrRef{name: attr, when: cond})
+	return c
+}
+
+// any gives the column a name in the object commands under each of several
+// conditions.
+func (c Column) any(attr string, conds ...string) Column {
+	for _, cond := range conds {
+		c = c.also(attr, cond)
+	}
+	return c
+}
+
+// of names the column of those rows that are a user's.
+func (c Column) of(user, attr string, conds ...string) Column {
+	c = c.any(attr, conds...)
+	for i := range c.attrs {
+		if c.attrs[i].name == attr {
+			c.attrs[i].user = user
+		}
+	}
 	return c
 }
 

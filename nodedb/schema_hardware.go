@@ -6,7 +6,7 @@ const whenRedfish = "mgt=redfish"
 
 // hardwareTables are the tables of machines and of what controls them.
 func hardwareTables() []*Table {
-	const sw = "nodetype=switch"
+	const sw, mm = "nodetype=switch", "nodetype=mm"
 	return []*Table{
 		byNode("ipmi", "BMC of each node that is managed by IPMI or Redfish", nil,
 			col("bmc", "bmc", "name or address of the BMC").when("mgt=ipmi").also("bmc", whenRedfish),
@@ -37,17 +37,17 @@ func hardwareTables() []*Table {
 			col("disksize", "disksize", "disks, in GB"),
 		),
 		byNode("mp", "blades and their management modules", nil,
-			col("mpa", "mpa", "management module of the blade").when("mgt=blade"),
-			col("id", "id", "slot of the blade").when("mgt=blade").also("slotid", "mgt=blade"),
-			col("nodetype", "hwtype", "what it is: mm, cmm, blade").when("mgt=blade"),
+			col("mpa", "mpa", "management module of the blade"),
+			col("id", "id", "slot of the blade").when("mgt=blade").any("slotid", "mgt=fsp", "mgt=ipmi"),
+			col("nodetype", "hwtype", "what it is: mm, cmm, blade").when("mgt=blade").any("hwtype", "mgt=ipmi"),
 		),
 		own("mpa", "management modules of blade chassis", []string{"mpa", "username"},
 			col("mpa", "", "name of the management module"),
-			col("username", "", "user to log in as"),
-			col("password", "", "password of that user").secret(),
-			col("displayname", "", "further name of the chassis"),
-			col("slots", "", "number of slots"),
-			col("urlpath", "", "path of its web pages"),
+			col("username", "username", "user to log in as").when(mm),
+			col("password", "password", "password of that user").when(mm).secret(),
+			col("displayname", "displayname", "further name of the chassis").when(mm),
+			col("slots", "slots", "number of slots").when(mm),
+			col("urlpath", "urlpath", "path of its web pages").when(mm),
 		),
 		byNode("mic", "coprocessor cards", nil,
 			col("host", "michost", "node the card is in").when("mgt=mic"),
@@ -59,23 +59,28 @@ func hardwareTables() []*Table {
 			col("powermgt", "micpowermgt", "power states it may use").when("mgt=mic"),
 		),
 		byNode("ppc", "machines of System p", nil,
-			col("hcp", "hcp", "what controls it").when("mgt=hmc").also("hcp", "mgt=ivm").also("hcp", "mgt=fsp").also("hcp", "mgt=bpa"),
-			col("id", "id", "number of the partition, cage or frame").when("mgt=hmc").also("id", "mgt=ivm").also("id", "mgt=fsp").also("id", "mgt=bpa"),
-			col("pprofile", "pprofile", "profile of the partition"),
-			col("parent", "parent", "what it is part of").when("mgt=hmc").also("parent", "mgt=ivm").also("parent", "mgt=fsp").also("parent", "mgt=bpa"),
-			col("nodetype", "hwtype", "what it is: fsp, bpa, cec, frame, ivm, hmc, lpar").when("mgt=hmc").also("hwtype", "mgt=ivm").also("hwtype", "mgt=fsp").also("hwtype", "mgt=bpa"),
+			col("hcp", "hcp", "what controls it"),
+			col("id", "id", "number of the partition, cage or frame"),
+			col("pprofile", "", "profile of the partition").any("pprofile", "mgt=hmc", "mgt=ivm", "mgt=fsp"),
+			col("parent", "", "what it is part of").any("parent", "mgt=hmc", "mgt=ivm", "mgt=bpa", "mgt=fsp"),
+			col("nodetype", "", "what it is: fsp, bpa, cec, frame, ivm, hmc, lpar").any("hwtype", "mgt=fsp", "mgt=bpa", "mgt=ivm", "mgt=hmc"),
 			col("supernode", "supernode", "place in the HFI network"),
 			col("sfp", "sfp", "HMC that gathers its service events"),
 		),
 		own("ppchcp", "HMCs and IVMs that control partitions", []string{"hcp", "username"},
 			col("hcp", "", "name of the HMC or IVM"),
-			col("username", "", "user to log in as"),
-			col("password", "", "password of that user").secret(),
+			col("username", "", "user to log in as").any("username", "nodetype=ivm", "nodetype=hmc", "nodetype=ppc"),
+			col("password", "", "password of that user").any("password", "nodetype=ivm", "nodetype=hmc", "nodetype=ppc").secret(),
 		),
 		own("ppcdirect", "service processors that are reached directly", []string{"hcp", "username"},
 			col("hcp", "", "name of the service processor"),
 			col("username", "", "user to log in as"),
-			col("password", "", "password of that user").secret(),
+			col("password", "", "password of that user").
+				of("HMC", "passwd.HMC", "mgt=fsp", "mgt=bpa").
+				of("hscroot", "passwd.hscroot", "mgt=fsp", "mgt=bpa").
+				of("admin", "passwd.admin", "mgt=fsp", "mgt=bpa").
+				of("general", "passwd.general", "mgt=fsp", "mgt=bpa").
+				of("celogin", "passwd.celogin", "mgt=fsp", "mgt=bpa").secret(),
 		),
 		table(KindNode, "switches", "how switches are asked", []string{"switch"}, []Column{
 			col("switch", "", "the switch that the row is for"),

@@ -30,19 +30,25 @@ type Attribute struct {
 }
 
 // A Place is a column that holds an attribute. When is attribute=value, of the
-// same object, or empty if the place is always the one.
+// same object, or empty if the place is always the one. User is whose row it is
+// in, in a table that is keyed by node and user; if empty, the node's first.
 type Place struct {
 	Table  *Table
 	Column *Column
 	When   string
+	User   string
 }
 
 // Attr returns the place as "table.column".
 func (p Place) Attr() string { return p.Column.path }
 
-// rank is 1 for a place that only we have.
+// rank orders places: those that xCAT has too come first, and one that is
+// always the one comes last.
 func (p Place) rank() int {
-	if p.When == whenRedfish {
+	switch p.When {
+	case "":
+		return 2
+	case whenRedfish:
 		return 1
 	}
 	return 0
@@ -113,6 +119,9 @@ func (a *Attribute) condition() (attr string, values []string) {
 	}
 	return attr, values
 }
+
+// depends reports whether it is another attribute that says where this one is.
+func (a *Attribute) depends() bool { return a.Places[0].When != "" }
 
 // At returns the place that holds the attribute of an object whose attributes
 // get returns. It is false if no place's condition holds.
@@ -241,9 +250,9 @@ func tableType(name, table, key, comments string, required ...string) *Type {
 		switch c := &t.Table.Columns[i]; {
 		case t.IsSite(), c.Name == key, c.Name == "disable" && comments == "usercomment", c.Name == "node" && t.Table.ByNode():
 		case c.Name == "comments":
-			t.add(comments, Place{t.Table, c, ""})
+			t.add(comments, Place{Table: t.Table, Column: c})
 		default:
-			t.add(c.Name, Place{t.Table, c, ""})
+			t.add(c.Name, Place{Table: t.Table, Column: c})
 		}
 	}
 	return t.sorted()
@@ -256,10 +265,10 @@ func switchType() *Type {
 	for i := range t.Table.Columns {
 		c := &t.Table.Columns[i]
 		for _, ref := range c.attrs {
-			t.add(ref.name, Place{t.Table, c, ""})
+			t.add(ref.name, Place{Table: t.Table, Column: c})
 		}
 		if c.Name == "comments" {
-			t.add("usercomment", Place{t.Table, c, ""})
+			t.add("usercomment", Place{Table: t.Table, Column: c})
 		}
 	}
 	return aside(t.sorted())
@@ -279,7 +288,7 @@ func (t *Type) addTable(table *Table) {
 	for i := range table.Columns {
 		c := &table.Columns[i]
 		for _, ref := range c.attrs {
-			t.add(ref.name, Place{table, c, ref.when})
+			t.add(ref.name, Place{table, c, ref.when, ref.user})
 		}
 	}
 }
@@ -296,7 +305,6 @@ func (t *Type) add(name string, p Place) {
 
 func (t *Type) sorted() *Type {
 	for _, a := range t.Attributes {
-		// Places that xCAT has too come first.
 		slices.SortStableFunc(a.Places, func(p, q Place) int { return cmp.Compare(p.rank(), q.rank()) })
 	}
 	slices.SortFunc(t.Attributes, func(a, b *Attribute) int { return cmp.Compare(a.Name, b.Name) })
@@ -307,7 +315,7 @@ func (t *Type) sorted() *Type {
 func siteAttribute(key string) *Attribute {
 	table := TableByName("site")
 	c := Column{Name: "value", Desc: siteDesc(key), path: siteValue, Secret: secretSite(key)}
-	return &Attribute{Name: key, Places: []Place{{table, &c, ""}}}
+	return &Attribute{Name: key, Places: []Place{{Table: table, Column: &c}}}
 }
 
 // hasItem reports whether a list separated by commas has the item.
