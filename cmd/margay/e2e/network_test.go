@@ -24,6 +24,7 @@ func TestNetworkClients(t *testing.T) {
 	l.run(t, "mkdef", "-t", "node", "esx9", "groups=all", "ip=10.77.0.19", "mac=52:54:00:00:09:09")
 
 	t.Run("dhcpcd", func(t *testing.T) { dhcpcd(t, l.lan.NewHost(t), "10.77.0.") })
+	t.Run("networkd", func(t *testing.T) { networkd(t, l) })
 	t.Run("perfdhcp", func(t *testing.T) { perfdhcp(t, l) })
 	t.Run("relays", func(t *testing.T) { relays(t, l) })
 	t.Run("shared", func(t *testing.T) { shared(t, l) })
@@ -51,6 +52,80 @@ func dhcpcd(t *testing.T, h *netboottest.Host, of string) {
 	out, _ := os.ReadFile(said)
 	if err != nil || !strings.Contains(string(out), "leased "+of) {
 		t.Fatalf("dhcpcd: %v\n%s", err, out)
+	}
+}
+
+// networkdAlone starts systemd-networkd without systemd: with a /run of its own,
+// and without udev, which it waits for unless /sys is read only. It calls itself
+// by a DUID.
+const networkdAlone = `mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/network /run/systemd/netif/links /run/systemd/netif/leases
+chown -R systemd-network: /run/systemd/netif
+mount -t sysfs -o ro sysfs /sys
+cat > /run/systemd/network/10.network <<END
+[Match]
+Name=eth0
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+[DHCPv4]
+UseHostname=no
+END
+exec /lib/systemd/systemd-networkd
+`
+
+// networkd gives a node its address by systemd-networkd, and a stranger the one
+// that it had by another client, under another identifier.
+func networkd(t *testing.T, l *lab) {
+	netboottest.Binary(t, "/lib/systemd/systemd-networkd")
+	lease := func(h *netboottest.Host) words {
+		t.Helper()
+		cmd := exec.Command(netboottest.Binary(t, "unshare"), "-m", "--propagation", "private", "sh", "-ec", networkdAlone)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		cmd.Env = append(os.Environ(), "SYSTEMD_LOG_LEVEL=debug")
+		said := &output{}
+		cmd.Stdout, cmd.Stderr = said, said
+		if err := h.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}()
+		for end := time.After(30 * time.Second); ; {
+			more := said.more()
+			if said.has("eth0: State changed: configuring -> configured") {
+				break
+			}
+			select {
+			case <-end:
+				t.Fatalf("systemd-networkd takes no address:\n%s", said)
+			case <-more:
+			}
+		}
+		found, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/systemd/netif/leases/*", cmd.Process.Pid))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("leases %v, %v", found, err)
+		}
+		text, err := os.ReadFile(found[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return words(text)
+	}
+	node := l.lan.NewHost(t)
+	l.run(t, "mkdef", "-t", "node", "esx8", "groups=all", "ip=10.77.0.18", "mac="+node.MAC("eth0").String())
+	lease(node).has(t, "ADDRESS=10.77.0.18", "NETMASK=255.255.255.0", "SERVER_ADDRESS="+serverAddr, "DNS="+serverAddr, "DOMAINNAME=cluster.test", "HOSTNAME=esx8")
+	if out, err := run(t, node, "ip", "-4", "-o", "address", "show", "dev", "eth0"); err != nil || !strings.Contains(string(out), " 10.77.0.18/24 ") {
+		t.Errorf("the interface has %s %v", out, err)
+	}
+	stranger := l.lan.NewHost(t)
+	addr := udhcpc(t, stranger).value("ip")
+	told := lease(stranger)
+	told.has(t, "ADDRESS="+addr)
+	if id := told.value("CLIENTID"); !strings.HasPrefix(id, "ff") {
+		t.Errorf("it calls itself %s, by no DUID", id)
 	}
 }
 
