@@ -197,13 +197,19 @@ func (c *Client) alive() {
 			return
 		case <-tick.C:
 		}
-		lost := time.AfterFunc(aliveWait, func() { c.c.Close() })
-		_, _, err := c.c.SendRequest("keepalive@openssh.com", true, nil)
-		lost.Stop()
-		if err != nil {
+		if !c.Alive() {
 			return
 		}
 	}
+}
+
+// Alive asks the machine whether the connection is still there. One that says
+// nothing for long is closed.
+func (c *Client) Alive() bool {
+	lost := time.AfterFunc(aliveWait, func() { c.c.Close() })
+	defer lost.Stop()
+	_, _, err := c.c.SendRequest("keepalive@openssh.com", true, nil)
+	return err == nil
 }
 
 // Close ends the connection.

@@ -49,9 +49,22 @@ func (c *Conn) Create(ctx context.Context, _ vm.Where, s *vm.Spec) (vm.VM, error
 	}
 	v, err := c.create(ctx, s, dir)
 	if err != nil && own {
-		c.run(context.WithoutCancel(ctx), line("rm", "-rf", dir.Volume()))
+		c.undo(context.WithoutCancel(ctx), dir)
 	}
 	return v, err
+}
+
+// undo takes back what was made of a guest. The host may know it already, where
+// the command that says so was given up.
+func (c *Conn) undo(ctx context.Context, dir vm.Path) {
+	if out, err := c.run(ctx, "vim-cmd vmsvc/getallvms"); err == nil {
+		for _, l := range parseVMs(out) {
+			if l.path.Dir() == dir {
+				c.run(ctx, "vim-cmd vmsvc/unregister "+l.id)
+			}
+		}
+	}
+	c.run(ctx, line("rm", "-rf", dir.Volume()))
 }
 
 // folder makes the guest's folder, unless the request names one that is there.
@@ -116,6 +129,9 @@ func (c *Conn) newDisk(ctx context.Context, d *vm.Disk, home vm.Path, name strin
 			d.Path, d.New = p, false
 			return nil
 		}
+		if errors.As(err, new(lost)) {
+			return fmt.Errorf("%w; disk %s may have been made", err, p) // or may have been there: it is not deleted
+		}
 		if !errors.Is(err, vm.ErrExists) {
 			return err
 		}
@@ -159,10 +175,19 @@ func (c *Conn) Register(ctx context.Context, _ vm.Where, vmx vm.Path, name strin
 			out, err = c.run(ctx, cmd)
 		}
 	}
+	v := vm.VM{Name: name, Path: vmx, State: nodedb.PowerOff}
+	if errors.As(err, new(lost)) {
+		err = c.settle(ctx, err, func(ctx context.Context) bool {
+			var missing error
+			v.ID, missing = c.id(ctx, v)
+			return missing == nil
+		})
+		return v, err
+	}
 	if err != nil {
 		return vm.VM{}, err
 	}
-	v := vm.VM{ID: lastLine(out), Name: name, Path: vmx, State: nodedb.PowerOff}
+	v.ID = lastLine(out)
 	if _, err := strconv.Atoi(v.ID); err != nil { // old hosts print nothing
 		v.ID = ""
 		v.ID, err = c.id(ctx, v)
@@ -227,10 +252,10 @@ func (c *Conn) rewrite(ctx context.Context, v vm.VM, id string, old []byte, chan
 	if err != nil {
 		return err
 	}
-	if err := c.write(ctx, v.Path, text); err != nil {
-		return err
+	if err = c.write(ctx, v.Path, text); err == nil {
+		_, err = c.run(ctx, "vim-cmd vmsvc/reload "+id)
 	}
-	if _, err := c.run(ctx, "vim-cmd vmsvc/reload "+id); err != nil {
+	if err != nil {
 		c.write(context.WithoutCancel(ctx), v.Path, old)
 		c.run(context.WithoutCancel(ctx), "vim-cmd vmsvc/reload "+id)
 		return err
@@ -282,5 +307,5 @@ func (c *Conn) Remove(ctx context.Context, v vm.VM, purge bool) error {
 		word = "destroy"
 	}
 	_, err = c.run(ctx, "vim-cmd vmsvc/"+word+" "+id)
-	return err
+	return c.settle(ctx, err, func(ctx context.Context) bool { return c.isStale(ctx, id) })
 }

@@ -150,6 +150,14 @@ func isRefused(err error) bool {
 	return err != nil && errors.Is(err, ssh.ErrUnreachable) && (strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "connection reset") || strings.Contains(err.Error(), "EOF"))
 }
 
+// check forgets a connection that broke under a command, so that the next one
+// is not given to it.
+func (c *Conn) check(cl *ssh.Client, err error) {
+	if errors.Is(err, ssh.ErrUnreachable) && !cl.Alive() {
+		c.drop(cl)
+	}
+}
+
 func (c *Conn) drop(cl *ssh.Client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,6 +285,7 @@ func (c *Conn) once(ctx context.Context, line string, stdin []byte, each func(st
 		cmd.Stdin = strings.NewReader(string(stdin))
 	}
 	code, err := cl.Run(ctx, cmd)
+	c.check(cl, err)
 	var sig *ssh.Signalled
 	switch {
 	case err == nil && code != 0:

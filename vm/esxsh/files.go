@@ -190,6 +190,7 @@ func (c *Conn) stream(ctx context.Context, cmd string, stdin io.Reader, stdout i
 		run.Stdin = in
 	}
 	code, err := cl.Run(ctx, run)
+	c.check(cl, err)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

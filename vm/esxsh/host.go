@@ -105,11 +105,13 @@ func (c *Conn) AddSwitch(ctx context.Context, _ string, s vm.Switch) error {
 	if err := safe(s.Name); err != nil {
 		return err
 	}
-	if _, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "add", "-v", s.Name)); err != nil {
+	_, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "add", "-v", s.Name))
+	if err = c.settle(ctx, err, func(ctx context.Context) bool { return c.hasUplink(ctx, s.Name, "") }); err != nil {
 		return err
 	}
 	for _, card := range s.Uplinks {
-		if _, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "uplink", "add", "-v", s.Name, "-u", card)); err != nil {
+		_, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "uplink", "add", "-v", s.Name, "-u", card))
+		if err = c.settle(ctx, err, func(ctx context.Context) bool { return c.hasUplink(ctx, s.Name, card) }); err != nil {
 			return err
 		}
 	}
@@ -127,14 +129,18 @@ func (c *Conn) AddPortGroup(ctx context.Context, host string, pg vm.PortGroup) e
 	if err := safe(pg.Name, pg.Switch); err != nil {
 		return err
 	}
-	if _, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "portgroup", "add", "-p", pg.Name, "-v", pg.Switch)); err != nil {
+	is := func(vlan int) func(context.Context) bool {
+		return func(ctx context.Context) bool {
+			now, ok := c.portGroup(ctx, pg.Name)
+			return ok && now.Switch == pg.Switch && now.VLAN == vlan
+		}
+	}
+	_, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "portgroup", "add", "-p", pg.Name, "-v", pg.Switch))
+	if err = c.settle(ctx, err, is(0)); err != nil || pg.VLAN == 0 {
 		return err
 	}
-	if pg.VLAN == 0 {
-		return nil
-	}
-	_, err := c.run(ctx, line("esxcli", "network", "vswitch", "standard", "portgroup", "set", "-p", pg.Name, "--vlan-id", strconv.Itoa(pg.VLAN)))
-	if err != nil {
+	_, err = c.run(ctx, line("esxcli", "network", "vswitch", "standard", "portgroup", "set", "-p", pg.Name, "--vlan-id", strconv.Itoa(pg.VLAN)))
+	if err = c.settle(ctx, err, is(pg.VLAN)); err != nil {
 		c.RemovePortGroup(context.WithoutCancel(ctx), host, pg.Name)
 	}
 	return err

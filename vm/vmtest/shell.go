@@ -23,6 +23,9 @@ type Shell struct {
 	// Gate, if set, answers a command in the Shell's place; it is set before
 	// the first connection.
 	Gate func(cmd string) (out string, status int, answered bool)
+	// Done, if set, is told of a command that was carried out, before its answer
+	// goes out; it is set before the first connection.
+	Done func(cmd string)
 
 	w     *World
 	l     net.Listener
@@ -195,6 +198,9 @@ func (s *Shell) run(line string, stdin io.Reader) (string, int) {
 		var text string
 		text, status = s.command(cmd, in)
 		out += text
+	}
+	if s.Done != nil {
+		s.Done(line)
 	}
 	return out, status
 }
