@@ -180,6 +180,12 @@ func firmwareTakes(t *testing.T, kind string, mode Mode, words []string) {
 	if n := wire.Count(t, "dhcp && ip.src == 10.1.0.1"); n == 0 {
 		t.Error("no reply was captured")
 	}
+	if n := wire.Count(t, "icmpv6.type == 134"); n == 0 && kind == "bios" {
+		t.Error("no advertisement was captured")
+	}
+	if n := wire.Count(t, "icmpv6.type == 134 && (_ws.malformed || _ws.expert.severity >= 0x600000)"); n > 0 {
+		t.Errorf("tshark complains of %d advertisements", n)
+	}
 	if bad := wire.Complaints(t, ourAddr, "dhcp"); len(bad) > 0 {
 		t.Errorf("tshark complains:\n%s", strings.Join(bad, "\n"))
 	}

@@ -8,12 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"margay/netboot"
 	"margay/netboot/netboottest"
 )
 
 // TestTshark: an independent reader finds nothing to complain of in any
-// exchange of the golden files.
+// exchange of the golden files, nor in answers to lease queries.
 func TestTshark(t *testing.T) {
 	tshark := netboottest.Binary(t, "tshark")
 	file := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4)
@@ -33,6 +37,16 @@ func TestTshark(t *testing.T) {
 		msg, to := played(t, tt.raw, tt.proxy)
 		add(netip.MustParseAddrPort("0.0.0.0:68"), everybody, tt.raw)
 		add(netip.AddrPortFrom(ourAddr, serverPort), to, msg)
+	}
+	for _, h := range []*netboot.Holding{nil, {Addr: testPlan.Addr.Addr()}, {Addr: testPlan.Addr.Addr(), MAC: testMAC, Ends: time.Hour, Others: testPlan.DNS}} {
+		raw := made(t, relayed, dhcpv4.WithMessageType(dhcpv4.MessageType(msgLeaseQuery)))
+		x := new(exchange)
+		x.n, x.src = copy(x.in[:], raw), netip.MustParseAddrPort("10.2.0.1:67")
+		if err := x.parse(&sock{mode: Authoritative}); err != nil {
+			t.Fatal(err)
+		}
+		add(x.src, netip.AddrPortFrom(ourAddr, serverPort), raw)
+		add(netip.AddrPortFrom(ourAddr, serverPort), destination(&x.req, x.src, msgLeaseActive), leaseReply(x.out[:0], &x.req, ourAddr.As4(), h))
 	}
 	path := filepath.Join(t.TempDir(), "dhcp.pcap")
 	if err := os.WriteFile(path, file, 0o644); err != nil {
