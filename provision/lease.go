@@ -185,6 +185,9 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 	if m.Proxy {
 		return nil, netboot.ErrIgnore // another server gives it an address, and no node is for it
 	}
+	if m.Ask == netboot.AskInform {
+		return s.informed(snap, nets, m)
+	}
 	nw := s.leases.pick(snap, nets, m)
 	if m.Ask == netboot.AskRequest && m.Server.IsValid() && m.Server != s.ownIn(snap, nw, m) {
 		s.leases.forget(m)
@@ -195,8 +198,6 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 		return nil, s.leases.release(ctx, m)
 	case netboot.AskDecline:
 		return nil, s.leases.decline(ctx, nw, m)
-	case netboot.AskInform:
-		return nil, netboot.ErrIgnore
 	}
 	for i := 0; ; i++ {
 		p, err := s.dynamicPlan(ctx, snap, nw, m)
@@ -208,6 +209,17 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 		}
 		nw = nets[i] // another network of the same wire may have room
 	}
+}
+
+// informed is what a machine is told that has an address in one of the networks
+// already and asks for all else (RFC 2131, 4.3.5).
+func (s *Service) informed(snap *nodedb.Snapshot, nets []*nodedb.Network, m netboot.Machine) (*netboot.Plan, error) {
+	i := slices.IndexFunc(nets, func(nw *nodedb.Network) bool { return nw.Prefix.Contains(m.Addr) })
+	if i < 0 {
+		return nil, netboot.ErrIgnore
+	}
+	p := s.leasePlan(snap, nets[i], m)
+	return s.leased(snap, p, nets[i], m, m.Addr)
 }
 
 // dynamicPlan is what a machine is told with an address of a network's dynamic

@@ -86,3 +86,31 @@ func TestLeaseLate(t *testing.T) {
 		t.Errorf("written: %v", got)
 	}
 }
+
+// TestInform: a stranger that has an address already is told all else, of the
+// network that its address is in, and no lease is written; from elsewhere, and
+// where no stranger is served, it hears nothing.
+func TestInform(t *testing.T) {
+	s := twoNets(t)
+	nodedbtest.Put(t, s.DB, nodedbtest.Network("net2", "10.2.0.0", "255.255.255.0", "networks.dynamicrange=10.2.0.100-10.2.0.101", "networks.gateway=10.2.0.254", "networks.ntpservers=10.2.0.7"))
+	for addr, want := range map[string]bool{"10.2.0.77": true, "10.1.0.77": false, "192.168.7.7": false} {
+		m := stranger(1, netboot.AskInform)
+		m.Interface, m.Addr = "eth0", netip.MustParseAddr(addr)
+		p, err := s.Plan(t.Context(), m)
+		if !want {
+			if !errors.Is(err, netboot.ErrIgnore) {
+				t.Errorf("%s: %+v %v", addr, p, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Addr.String() != addr+"/24" || p.Router.String() != "10.2.0.254" || p.Server.String() != "10.2.0.1" || len(p.NTP) != 1 || p.Nak {
+			t.Errorf("%s: %+v", addr, p)
+		}
+	}
+	if got := Leases(s.DB.Snapshot()); len(got) != 0 {
+		t.Errorf("written: %v", got)
+	}
+}

@@ -24,6 +24,7 @@ func TestNetworkClients(t *testing.T) {
 	l.run(t, "mkdef", "-t", "node", "esx9", "groups=all", "ip=10.77.0.19", "mac=52:54:00:00:09:09")
 
 	t.Run("dhcpcd", func(t *testing.T) { dhcpcd(t, l.lan.NewHost(t), "10.77.0.") })
+	t.Run("inform", func(t *testing.T) { inform(t, l.lan.NewHost(t)) })
 	t.Run("networkd", func(t *testing.T) { networkd(t, l) })
 	t.Run("perfdhcp", func(t *testing.T) { perfdhcp(t, l) })
 	t.Run("relays", func(t *testing.T) { relays(t, l) })
@@ -37,22 +38,42 @@ func TestNetworkClients(t *testing.T) {
 	t.Run("secondary", func(t *testing.T) { secondary(t, l, host) })
 }
 
-// dhcpcd takes an address of a dynamic range. Its helpers outlive it and would
-// hold a pipe open, so what it says goes to a file.
+// dhcpcd takes an address of a dynamic range.
 func dhcpcd(t *testing.T, h *netboottest.Host, of string) {
+	if said := dhcpcdSays(t, h); !strings.Contains(said, "leased "+of) {
+		t.Errorf("dhcpcd:\n%s", said)
+	}
+}
+
+// inform: dhcpcd asks for all but the address that it has.
+func inform(t *testing.T, h *netboottest.Host) {
+	if out, err := run(t, h, "ip", "address", "add", "10.77.0.66/24", "dev", "eth0"); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	if said := dhcpcdSays(t, h, "--inform=10.77.0.66/24"); !strings.Contains(said, "received approval for 10.77.0.66") {
+		t.Errorf("dhcpcd:\n%s", said)
+	}
+}
+
+// dhcpcdSays runs dhcpcd once. Its helpers outlive it and would hold a pipe open,
+// so what it says goes to a file.
+func dhcpcdSays(t *testing.T, h *netboottest.Host, more ...string) string {
+	t.Helper()
 	said := filepath.Join(t.TempDir(), "said")
 	file, err := os.Create(said)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	cmd := exec.Command(netboottest.Binary(t, "dhcpcd"), "-4", "-d", "-1", "-B", "-t", "20", "--noarp", "-f", "/dev/null", "-c", "/bin/true", "eth0")
+	args := append([]string{"-4", "-d", "-1", "-B", "-t", "20", "--noarp", "-f", "/dev/null", "-c", "/bin/true"}, more...)
+	cmd := exec.Command(netboottest.Binary(t, "dhcpcd"), append(args, "eth0")...)
 	cmd.Stdout, cmd.Stderr = file, file
 	err = h.Run(cmd)
 	out, _ := os.ReadFile(said)
-	if err != nil || !strings.Contains(string(out), "leased "+of) {
+	if err != nil {
 		t.Fatalf("dhcpcd: %v\n%s", err, out)
 	}
+	return string(out)
 }
 
 // networkdAlone starts systemd-networkd without systemd: with a /run of its own,
