@@ -108,12 +108,20 @@ func (a *adoption) join(ctx context.Context) error {
 		a.say("vCenter %s: %s", e, text)
 	}
 	if want := vmotionOf(a.n); want != "" {
-		if text, err = SelectVMotion(want).do(ctx, vc, name); err != nil {
-			return err
+		if text, err = SelectVMotion(want).do(ctx, vc, name); err == nil {
+			a.say("%s", text)
 		}
-		a.say("%s", text)
+		return err
 	}
-	return nil
+	v, ok := as[VMotioner](vc)
+	if !ok {
+		return nil
+	}
+	cards, err := v.KernelNICs(ctx, name)
+	if err == nil {
+		a.say("%s", movesOver(cards, a.n.Name))
+	}
+	return err
 }
 
 // foreseeJoin is join for a dry run. The cards are asked of the host itself

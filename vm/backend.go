@@ -258,6 +258,7 @@ type KernelNIC struct {
 	Device  string // vmk0
 	Network string // port group
 	VMotion bool   // guests move over it
+	Local   bool   // it has a link-local address, which no other host reaches
 }
 
 // A VMotioner says over which cards of a host's kernel guests move.

@@ -23,7 +23,12 @@ func (m *Manager) hostName(ctx context.Context, snap *nodedb.Snapshot, hv Hyperv
 	if err := m.join(ctx, snap, hv, host); err != nil {
 		return "", Errorf(ErrUnreachable, "Failed to communicate with %s due to %v", host, err)
 	}
-	return inInventory(ctx, snap, hv, host)
+	if name, err = inInventory(ctx, snap, hv, host); name != "" {
+		if e := m.chooseVMotion(ctx, snap, hv, host, name); e != nil && m.Log != nil {
+			m.Log.Warn("no card was chosen that guests move over", "host", host, "err", e) // it has joined all the same
+		}
+	}
+	return name, err
 }
 
 func errNoJoin(host string) error {

@@ -3,6 +3,8 @@ package vm
 import (
 	"context"
 	"strings"
+
+	"margay/nodedb"
 )
 
 // SelectVMotion is chhypervisor --vmotion: guests move over the card that is
@@ -48,6 +50,66 @@ func SelectVMotion(want string) HostOp {
 	}
 }
 
+// chooseVMotion has guests move over the card of a host that the table names,
+// as soon as the host has joined its vCenter; where it names none, over the
+// only one that there is, as xCAT does.
+func (m *Manager) chooseVMotion(ctx context.Context, snap *nodedb.Snapshot, hv Hypervisor, host, name string) error {
+	n, _ := snap.Node(host)
+	want := vmotionOf(n)
+	if v, ok := as[VMotioner](hv); ok && want == "" {
+		cards, err := v.KernelNICs(ctx, name)
+		if err != nil {
+			return err
+		}
+		want = onlyCard(cards)
+	}
+	if want == "" {
+		return nil
+	}
+	_, err := SelectVMotion(want).do(ctx, hv, name)
+	return err
+}
+
+// onlyCard is the card that guests can move over, "" if they do already or it
+// is not clear which.
+func onlyCard(cards []KernelNIC) string {
+	only := ""
+	for _, k := range cards {
+		switch {
+		case k.VMotion:
+			return ""
+		case k.Local:
+		case only != "":
+			return ""
+		default:
+			only = k.Device
+		}
+	}
+	return only
+}
+
+// movesOver are the cards that guests move over, with what turns one on if
+// there is none.
+func movesOver(cards []KernelNIC, host string) string {
+	var on []string
+	for _, k := range cards {
+		if k.VMotion {
+			on = append(on, k.Device)
+		}
+	}
+	if len(on) == 0 {
+		return "vmotion: off; chhypervisor " + host + " --vmotion " + strings.Join(cardNames(cards), " or ")
+	}
+	return "vmotion: " + strings.Join(on, " ")
+}
+
+func cardNames(cards []KernelNIC) (out []string) {
+	for _, k := range cards {
+		out = append(out, k.Device+" ("+k.Network+")")
+	}
+	return out
+}
+
 // A vmotionChoice is which of a host's cards guests are to move over.
 type vmotionChoice struct {
 	v      VMotioner
@@ -65,9 +127,7 @@ func readVMotion(ctx context.Context, hv Hypervisor, name, want string) (*vmotio
 		return nil, err
 	}
 	s := &vmotionChoice{v: v, cards: cards}
-	var have []string
 	for _, k := range cards {
-		have = append(have, k.Device+" ("+k.Network+")")
 		if k.Device == want || k.Network == want {
 			if s.chosen != "" {
 				return nil, Errorf(ErrInvalid, "%s and %s are both on %s; name one of them", s.chosen, k.Device, want)
@@ -76,7 +136,7 @@ func readVMotion(ctx context.Context, hv Hypervisor, name, want string) (*vmotio
 		}
 	}
 	if s.chosen == "" && want != "off" {
-		return nil, Errorf(ErrNotFound, "no card of its kernel is %s or on such a network; it has %s", want, strings.Join(have, ", "))
+		return nil, Errorf(ErrNotFound, "no card of its kernel is %s or on such a network; it has %s", want, strings.Join(cardNames(cards), ", "))
 	}
 	return s, nil
 }

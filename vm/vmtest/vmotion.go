@@ -19,7 +19,11 @@ func (w *World) furnishKernelNICs(h *simulator.HostSystem) {
 	m.Info.NetConfig = slices.Clone(m.Info.NetConfig)
 	c := types.VirtualNicManagerNetConfig{NicType: "vmotion", MultiSelectAllowed: true}
 	for _, k := range []struct{ device, group string }{{"vmk0", "Management Network"}, {"vmk1", "vMotion"}} {
-		c.CandidateVnic = append(c.CandidateVnic, types.HostVirtualNic{Device: k.device, Key: "vmotion.key-vim.host.VirtualNic-" + k.device, Portgroup: k.group})
+		n := types.HostVirtualNic{Device: k.device, Key: "vmotion.key-vim.host.VirtualNic-" + k.device, Portgroup: k.group}
+		if k.device == w.opts.LinkLocal {
+			n.Spec.Ip = &types.HostIpConfig{IpAddress: "169.254.7.7", SubnetMask: "255.255.0.0"}
+		}
+		c.CandidateVnic = append(c.CandidateVnic, n)
 	}
 	if w.vcenter {
 		c.SelectedVnic = []string{c.CandidateVnic[0].Key}

@@ -50,12 +50,13 @@ type Options struct {
 	Exports map[string]string
 	// ReadOnly are those of Exports that let nobody write: hosts mount them all
 	// the same.
-	ReadOnly []string
-	Known    []*World // hosts that a vCenter can take in
-	Licence  string   // its name; default "Evaluation Mode"
-	Version  string   // of the product; default vcsim's own, 6.5.0
-	Listen   string   // host:port to listen at; default a free port of 127.0.0.1
-	Raw      bool     // answers go out as vcsim makes them, to all clients alike; for benchmarks
+	ReadOnly  []string
+	Known     []*World // hosts that a vCenter can take in
+	Licence   string   // its name; default "Evaluation Mode"
+	Version   string   // of the product; default vcsim's own, 6.5.0
+	LinkLocal string   // the card of hosts' kernels that has a link-local address: vmk1
+	Listen    string   // host:port to listen at; default a free port of 127.0.0.1
+	Raw       bool     // answers go out as vcsim makes them, to all clients alike; for benchmarks
 }
 
 // A World is one endpoint that is played.

@@ -83,12 +83,8 @@ func TestReconnect(t *testing.T) {
 // that the table names; a host that the vCenter has lost is taken up again,
 // with what the table and its certificate are by then. A dry run says so.
 func TestAdopt(t *testing.T) {
-	const name = "127.0.4.43" // hosts are asked at port 443, as vCenters do
-	if l, err := net.Listen("tcp", name+":443"); err == nil {
-		l.Close()
-	} else if errors.Is(err, os.ErrPermission) && os.Getenv("MARGAY_TEST_REAL") == "" {
-		t.Skipf("may not listen at port 443: %v", err)
-	}
+	const name = "127.0.4.43"
+	mayListen(t, name)
 	host := vmtest.New(t, vmtest.Options{Listen: name + ":443"})
 	w, c := vcenter(t, vmtest.Options{Known: []*vmtest.World{host}})
 	mgr := c.Nodes(t, "esx1")[0].HostManager
@@ -152,5 +148,44 @@ func TestAdopt(t *testing.T) {
 	contains(t, "a card that it has not", got, "no card of its kernel is vmk7 or on such a network; it has vmk0")
 	if got := w.VMotion(name); len(got) != 1 || got[0] != "vmk1" {
 		t.Errorf("guests move over %v", got)
+	}
+}
+
+// A host that joins its vCenter has guests move over its only card that others
+// reach; where there are two, mkhypervisor says that one is to be named.
+func TestJoinVMotion(t *testing.T) {
+	const name = "127.0.4.44"
+	mayListen(t, name)
+	for local, want := range map[string]string{"": "vmotion: off; chhypervisor " + name + " --vmotion vmk0 (Management Network) or vmk1 (vMotion)", "vmk1": "vmotion: vmk0", "vmk0": "vmotion: vmk1"} {
+		t.Run(local, func(t *testing.T) {
+			host := vmtest.New(t, vmtest.Options{Listen: name + ":443"})
+			w, c := vcenter(t, vmtest.Options{Known: []*vmtest.World{host}, LinkLocal: local})
+			nodedbtest.Put(t, c.DB, nodedbtest.Node(name, "hosts", "nodetype.os=esxi8.0", "hypervisor.mgr="+c.Nodes(t, "esx1")[0].HostManager),
+				nodedbtest.Password("vmware", host.User, host.Password))
+			if out := c.List(t, name); out != "" {
+				t.Errorf("lsvm, which has it join: %s", out)
+			}
+			if got := len(w.VMotion(name)); (got == 1) != (local != "") {
+				t.Errorf("guests move over %v", w.VMotion(name))
+			}
+			got := c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+				c.M.Adopt(ctx, snap, c.Nodes(t, name), false, emit)
+			})
+			if !strings.HasSuffix(got, name+": "+want) {
+				t.Errorf("mkhypervisor:\n%s\nwant at its end %s", got, want)
+			}
+		})
+	}
+}
+
+// mayListen skips a test where nobody may listen at port 443: hosts are asked
+// there, as vCenters ask them.
+func mayListen(t *testing.T, host string) {
+	t.Helper()
+	l, err := net.Listen("tcp", host+":443")
+	if err == nil {
+		l.Close()
+	} else if errors.Is(err, os.ErrPermission) && os.Getenv("MARGAY_TEST_REAL") == "" {
+		t.Skipf("may not listen at port 443: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package vsphere
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"github.com/vmware/govmomi/vim25/methods"
@@ -31,7 +32,12 @@ func (c *Conn) KernelNICs(ctx context.Context, host string) ([]vm.KernelNIC, err
 	}
 	var out []vm.KernelNIC
 	for _, n := range res.Returnval.CandidateVnic {
-		out = append(out, vm.KernelNIC{Device: n.Device, Network: n.Portgroup, VMotion: slices.Contains(res.Returnval.SelectedVnic, n.Key)})
+		k := vm.KernelNIC{Device: n.Device, Network: n.Portgroup, VMotion: slices.Contains(res.Returnval.SelectedVnic, n.Key)}
+		if n.Spec.Ip != nil {
+			a, err := netip.ParseAddr(n.Spec.Ip.IpAddress)
+			k.Local = err == nil && a.IsLinkLocalUnicast()
+		}
+		out = append(out, k)
 	}
 	return out, nil
 }
