@@ -60,7 +60,11 @@ var errDry = errors.New("dry run")
 // returns errDry, which Run takes for no error.
 func (s *Session) Update(ctx context.Context, fn func(*nodedb.Tx) error) error {
 	if !s.Bool("dry-run") {
-		return s.DB.Update(ctx, fn)
+		return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
+			err := fn(tx)
+			s.Conn.Yield() // the rest is waiting
+			return err
+		})
 	}
 	var diffs []nodedb.Diff
 	err := s.DB.Update(ctx, func(tx *nodedb.Tx) error {

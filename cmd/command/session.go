@@ -110,6 +110,10 @@ func (d *Deps) Run(ctx context.Context, req *api.Request, conn *api.Conn) int {
 	return code
 }
 
+// Looks says whether a request is for a command that only looks at things. It
+// is the daemon's api.Server.Looks.
+func Looks(req *api.Request) bool { return reads(req.Args) }
+
 // run runs the command. What it changes is entered in the history under its
 // words.
 func (s *Session) run(ctx context.Context, req *api.Request, conn *api.Conn) int {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -8,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -39,19 +42,66 @@ func BenchmarkManyClients(b *testing.B) {
 	defer debug.SetGCPercent(debug.SetGCPercent(1000))
 	m := newMixed(b)
 	b.ResetTimer()
-	began := time.Now()
+	began, cpu := time.Now(), m.cpu()
 	m.run(clientsLength(time.Minute))
-	length := time.Since(began)
+	length, used := time.Since(began), m.cpu()
 	m.check()
 	for word, took := range m.took {
-		slices.Sort(took)
-		b.Logf("%-8s %7d, the middle one %v, 99%% within %v, the longest %v", word, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+		b.Logf("%-8s %7d, %v", word, len(took), spread(took))
 	}
 	reads := slices.Concat(m.took["lsdef"], m.took["nodels"], m.took["tabdump"])
-	slices.Sort(reads)
-	b.ReportMetric(float64(reads[len(reads)/2].Microseconds())/1000, "ms/read-p50")
-	b.ReportMetric(float64(reads[len(reads)*99/100].Microseconds())/1000, "ms/read-p99")
-	b.ReportMetric(float64(len(reads)+len(m.took["chdef"])+len(m.took["chtab"]))/length.Seconds(), "commands/s")
+	for from := time.Duration(0); from < length; from += clientsWindow {
+		window := slices.DeleteFunc(slices.Clone(reads), func(t took) bool { return t.at.Sub(began)/clientsWindow != from/clientsWindow })
+		if len(window) > 0 {
+			b.Logf("reads from %3v on: %7d, %v", from, len(window), spread(window))
+		}
+	}
+	all := float64(len(reads) + len(m.took["chdef"]) + len(m.took["chtab"]))
+	s := spread(reads)
+	b.ReportMetric(float64(s.middle.Microseconds())/1000, "ms/read-p50")
+	b.ReportMetric(float64(s.most.Microseconds())/1000, "ms/read-p99")
+	b.ReportMetric(all/length.Seconds(), "commands/s")
+	b.ReportMetric(float64((used.server-cpu.server).Microseconds())/all, "us-server/command")
+	b.ReportMetric(float64((used.clients-cpu.clients).Microseconds())/all, "us-client/command")
+}
+
+// clientsWindow is of how much time together the benchmark shows what reads
+// took: a server that gets slower shows in that.
+const clientsWindow = 5 * time.Second
+
+// A quantiles is how long commands took.
+type quantiles struct{ middle, most, longest time.Duration }
+
+func (q quantiles) String() string {
+	return fmt.Sprintf("the middle one %v, 99%% within %v, the longest %v", q.middle, q.most, q.longest)
+}
+
+// spread sorts what commands took.
+func spread(list []took) quantiles {
+	slices.SortFunc(list, func(a, b took) int { return cmp.Compare(a.long, b.long) })
+	n := len(list)
+	return quantiles{list[n/2].long, list[n*99/100].long, list[n-1].long}
+}
+
+// A cpuTimes is what server and clients have used of the processors.
+type cpuTimes struct{ server, clients time.Duration }
+
+func (m *mixed) cpu() (c cpuTimes) {
+	var own syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &own)
+	c.clients = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.s.cmd.Process.Pid))
+	if err != nil {
+		m.tb.Fatal(err)
+	}
+	// proc_pid_stat(5): utime and stime are the 12th and 13th behind the name,
+	// in hundredths of a second.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	for _, f := range fields[11:13] {
+		n, _ := strconv.Atoi(f)
+		c.server += time.Duration(n) * 10 * time.Millisecond
+	}
+	return c
 }
 
 func clientsLength(usual time.Duration) time.Duration {
@@ -68,7 +118,13 @@ type mixed struct {
 	wrote []string // by client
 
 	mu   sync.Mutex
-	took map[string][]time.Duration // by command
+	took map[string][]took // by command
+}
+
+// A took is when a command ended, and how long it took.
+type took struct {
+	at   time.Time
+	long time.Duration
 }
 
 func newMixed(tb testing.TB) *mixed {
@@ -77,7 +133,7 @@ func newMixed(tb testing.TB) *mixed {
 	if n, _ := strconv.Atoi(os.Getenv("MARGAY_NODES")); n > 0 {
 		s.must("mkdef", fmt.Sprintf("x1-x%d", n), "groups=all,others", "mgt=ipmi")
 	}
-	return &mixed{tb: tb, s: s, wrote: make([]string, manyClients), took: make(map[string][]time.Duration)}
+	return &mixed{tb: tb, s: s, wrote: make([]string, manyClients), took: make(map[string][]took)}
 }
 
 // run has the clients work for that long.
@@ -86,7 +142,7 @@ func (m *mixed) run(length time.Duration) {
 	var wg sync.WaitGroup
 	for c := range manyClients {
 		wg.Go(func() {
-			took := make(map[string][]time.Duration)
+			list := make(map[string][]took)
 			for k := 0; time.Now().Before(end); k++ {
 				words := m.words(c, k)
 				began := time.Now()
@@ -94,12 +150,13 @@ func (m *mixed) run(length time.Duration) {
 					m.tb.Errorf("%s: %s", strings.Join(words, " "), out)
 					return
 				}
-				took[words[0]] = append(took[words[0]], time.Since(began))
+				now := time.Now()
+				list[words[0]] = append(list[words[0]], took{now, now.Sub(began)})
 			}
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			for word, list := range took {
-				m.took[word] = append(m.took[word], list...)
+			for word, l := range list {
+				m.took[word] = append(m.took[word], l...)
 			}
 		})
 	}

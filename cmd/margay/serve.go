@@ -353,7 +353,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 	deps.Backup, deps.Hooks = d.backup, d.hooks
 	deps.Audit = command.NewAudit(d.db, d.log)
 	defer d.audit(ctx, deps.Audit)()
-	s := &api.Server{Run: deps.Run, Denied: deps.Denied, Log: d.log}
+	s := &api.Server{Run: deps.Run, Looks: command.Looks, Denied: deps.Denied, Log: d.log}
 	g.Go(func() error { return s.Serve(ctx, d.socketL) })
 	found := d.others(ctx)
 	for _, l := range d.links {

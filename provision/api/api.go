@@ -3,6 +3,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -75,32 +76,51 @@ const maxLine = 4 << 20
 // A Conn is the server's end of one command. Its methods may be called from
 // several goroutines.
 type Conn struct {
-	mu     sync.Mutex // guards w, out, text, later and err
+	mu     sync.Mutex // guards w, out, text, later, armed, slow and err
 	w      io.Writer
 	out    []byte      // frames that are to be written
 	text   []byte      // lines that go out together in one frame, behind out
 	frames bool        // lines go out as the frames they are
+	slow   bool        // the command has gone on for a while: what is queued is to be seen
 	later  *time.Timer // flushes what is queued; nil: nothing was yet
-	armed  bool        // later runs; guarded by mu
+	armed  bool        // later runs
 	err    error
 
+	turn  *turn // nil: it has none
 	once  sync.Once
-	stdin *io.PipeReader
+	input clientInput
 }
 
 // blockSize is how much is queued before it is written.
 const blockSize = 64 << 10
 
+// buffers are memory for what is queued.
+var buffers = sync.Pool{New: func() any { return new([2][]byte) }}
+
 // newConn makes the command's end of a connection. The bytes first go before
 // all frames.
-func newConn(w io.Writer, stdin *io.PipeReader, frames bool, first []byte) *Conn {
-	c := &Conn{w: w, stdin: stdin, frames: frames, out: first}
-	if len(first) > 0 {
-		c.mu.Lock()
-		defer c.mu.Unlock()
+func newConn(w io.Writer, frames bool, first []byte) *Conn {
+	b := buffers.Get().(*[2][]byte)
+	return &Conn{w: w, frames: frames, out: append(b[0][:0], first...), text: b[1][:0]}
+}
+
+// Yield says that the command is going to wait, as for the disk: another may
+// have its turn.
+func (c *Conn) Yield() {
+	if c != nil {
+		c.turn.end()
+	}
+}
+
+// attend sees to the client of a command that takes a while: that he is shown
+// what there is, and that his going away is noticed.
+func (c *Conn) attend() {
+	c.input.listen()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.slow = true; c.err == nil && len(c.out)+len(c.text) > 0 {
 		c.soon()
 	}
-	return c
 }
 
 // Send queues a frame; Flush sends what is queued. The error is the first that
@@ -117,7 +137,7 @@ func (c *Conn) Send(f Frame) error {
 		c.out = appendFrame(c.out, f)
 	case f.Kind == FrameOut:
 		c.text = append(f.appendLine(c.text), '\n')
-	case f.Kind == FrameRaw:
+	case f.Kind == FrameRaw && len(c.text)+len(f.Text) < blockSize/16:
 		c.text = append(c.text, f.Text...)
 	default:
 		c.gather()
@@ -126,7 +146,9 @@ func (c *Conn) Send(f Frame) error {
 	if len(c.out)+len(c.text) >= blockSize {
 		return c.write()
 	}
-	c.soon()
+	if c.slow {
+		c.soon()
+	}
 	return nil
 }
 
@@ -174,22 +196,36 @@ func (c *Conn) Flush() error {
 
 // end sends what is queued; nothing comes after it.
 func (c *Conn) end() {
-	c.Flush()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.write()
 	if c.later != nil {
 		c.later.Stop()
 	}
+	if cap(c.out)+cap(c.text) <= 4*blockSize {
+		buffers.Put(&[2][]byte{c.out, c.text})
+	}
+	c.out, c.text = nil, nil
+	if c.err == nil {
+		c.err = errEnded
+	}
 }
+
+var errEnded = errors.New("the command has ended")
 
 // Read reads the client's standard input. The client is asked for it at the
 // first call, so a command that wants none never waits for any.
 func (c *Conn) Read(p []byte) (int, error) {
+	c.Yield()
+	in := c.input.listen()
+	if in == nil {
+		return 0, io.EOF
+	}
 	c.once.Do(func() {
 		c.Send(Frame{Kind: FrameStdin})
 		c.Flush()
 	})
-	return c.stdin.Read(p)
+	return in.Read(p)
 }
 
 // An Error is what the server answers in place of running the command.

@@ -29,15 +29,19 @@ var ErrNoDaemon = errors.New("no daemon")
 // Run runs one command: its output goes to stdout and stderr, and stdin is
 // read only if the command asks for it. It returns the command's exit status.
 func (c *Client) Run(ctx context.Context, req *Request, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	ask := *req
+	ask.JSON = c.JSON
+	first, then, err := c.words(&ask)
+	if err != nil {
+		return 1, err
+	}
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return 1, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	ask := *req
-	ask.JSON = c.JSON
-	in, err := c.upgrade(conn, &ask)
+	in, err := upgrade(conn, first, then)
 	switch {
 	case ctx.Err() != nil:
 		return 130, nil
@@ -65,33 +69,43 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// upgrade asks to be heard and sends the command: over a unix socket at once,
-// behind the request, since the daemon there is heard anyway and a turn less is
-// a fifth of a short command. A remote server hears the command, which may have
-// secrets, when it has said that this client may give it.
-func (c *Client) upgrade(conn net.Conn, ask *Request) (*bufio.Reader, error) {
+// words are what is sent: first, and then when that was heard. Over a unix
+// socket that is all at once, since the daemon there is heard anyway and a turn
+// less is a fifth of a short command. A remote server hears the command, which
+// may have secrets, when it has said that this client may give it.
+func (c *Client) words(ask *Request) (first, then []byte, err error) {
 	var b bytes.Buffer
-	b.WriteString("POST /run HTTP/1.1\r\nHost: margay\r\nConnection: Upgrade\r\nUpgrade: margay\r\nContent-Length: 0\r\n")
+	b.WriteString(strings.TrimSuffix(hello, "\r\n"))
 	c.Header.Write(&b)
 	b.WriteString("\r\n")
 	head := b.Len()
 	if err := json.NewEncoder(&b).Encode(ask); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	now := b.Len()
-	if c.Dial != nil {
-		now = head
+	if c.Dial == nil {
+		head = b.Len()
 	}
+	return b.Bytes()[:head], b.Bytes()[head:], nil
+}
+
+// upgrade asks to be heard and sends the command.
+func upgrade(conn net.Conn, first, then []byte) (*bufio.Reader, error) {
 	// Who refuses need not have read all of it: what he says counts.
-	_, sendErr := conn.Write(b.Next(now))
+	_, sendErr := conn.Write(first)
 	in := bufio.NewReaderSize(conn, 16<<10)
+	if len(then) == 0 { // the daemon has all and says so in these words
+		if b, err := in.Peek(len(upgraded)); err == nil && string(b) == upgraded {
+			in.Discard(len(upgraded))
+			return in, nil
+		}
+	}
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return nil, cmp.Or(sendErr, err)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		if b.Len() > 0 {
-			_, err = conn.Write(b.Bytes())
+		if len(then) > 0 {
+			_, err = conn.Write(then)
 		}
 		return in, err
 	}

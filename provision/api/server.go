@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,10 +31,14 @@ type Server struct {
 	Run       Runner
 	Authorize func(*http.Request) (user string, err error) // nil: unix sockets only
 	Log       *slog.Logger
+	// Looks says whether a command only looks at things: those go before others.
+	// Nil: all are alike.
+	Looks func(*Request) bool
 	// Denied is told of who may not, before his command is heard; nil: nobody is.
 	Denied func(name, from, why string)
 
 	names sync.Map // of users, by number
+	crew  crew
 }
 
 // Listen makes the command socket at path, mode 0600. A socket that nobody
@@ -59,44 +64,162 @@ func Listen(path string) (net.Listener, error) {
 const headTime = 10 * time.Second
 
 // Serve answers commands on the unix socket l until ctx is done; what runs then
-// is told so.
+// is told so. It closes l.
 //
 // What comes is HTTP/1.1, as it is over TLS, but net/http's server would read
 // on behind each request's back and hand the connection over when that ended:
 // with many clients at once that costs more than most commands.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
+	unix, ok := l.(*net.UnixListener)
+	if !ok {
+		return s.serveAny(ctx, l)
+	}
+	d, err := newDoor(unix)
+	if err != nil {
+		l.Close()
+		return fmt.Errorf("command socket: %v", err)
+	}
+	defer context.AfterFunc(ctx, d.close)()
+	defer d.close()
+	s.crew.fill, s.crew.room = func() { s.letIn(ctx, d) }, d.arm
+	for {
+		err := d.wait()
+		if err == nil {
+			err = s.letIn(ctx, d)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+		case isFull(err):
+			s.waitFull(ctx, err)
+		default:
+			return err
+		}
+		if !s.crew.full() {
+			d.arm()
+		}
+	}
+}
+
+// letIn takes in all who have come.
+func (s *Server) letIn(ctx context.Context, d *door) error {
+	for {
+		conn, err := d.accept()
+		if conn == nil {
+			return err
+		}
+		s.welcome(ctx, conn)
+	}
+}
+
+// serveAny answers commands that come by another listener than a unix socket's.
+func (s *Server) serveAny(ctx context.Context, l net.Listener) error {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
 	for {
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
-			go s.serve(ctx, conn)
+			go s.serve(ctx, conn, peerCred(conn), nil)
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
-			// Commands that end give files back.
-			s.Log.Warn("command socket: no more files can be opened; raise the limit (LimitNOFILE= of the unit)", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
+		case isFull(err):
+			s.waitFull(ctx, err)
 		default:
 			return err
 		}
 	}
 }
 
-// serve answers one request that came by the unix socket.
-func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
-	defer func() {
-		if v := recover(); v != nil { // one command's fault is not the others'
-			s.Log.Error("command socket: a command broke down", "err", v, "stack", string(debug.Stack()))
+// isFull says whether nobody can come in because there are too many open files:
+// commands that end give some back.
+func isFull(err error) bool { return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) }
+
+func (s *Server) waitFull(ctx context.Context, err error) {
+	s.Log.Warn("command socket: no more files can be opened; raise the limit (LimitNOFILE= of the unit)", "err", err)
+	select {
+	case <-ctx.Done():
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+// A link is a client's connection.
+type link interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+}
+
+// hello is how our client begins over a unix socket. What follows is its command.
+const hello = "POST /run HTTP/1.1\r\nHost: margay\r\nConnection: Upgrade\r\nUpgrade: margay\r\nContent-Length: 0\r\n\r\n"
+
+// upgraded is what he is told who may give commands.
+const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: margay\r\n\r\n"
+
+// helloMost is how long a command is that is taken in at once.
+const helloMost = 4 << 10
+
+// welcome takes in who has come. Our client has sent all by now; for what else
+// comes there is serve.
+func (s *Server) welcome(ctx context.Context, conn *sock) {
+	var buf [helloMost]byte
+	b := buf[:conn.there(buf[:])]
+	cred := conn.cred()
+	if line, ok := bytes.CutPrefix(b, []byte(hello)); ok && cred != nil {
+		if i := bytes.IndexByte(line, '\n'); i >= 0 {
+			s.take(ctx, conn, cred, line[:i], line[i+1:])
+			return
 		}
-	}()
-	conn.SetReadDeadline(time.Now().Add(headTime))
-	limit := &io.LimitedReader{R: conn, N: http.DefaultMaxHeaderBytes}
+	}
+	go s.serve(ctx, conn, cred, bytes.Clone(b))
+}
+
+// take has a command run that came whole. The bytes rest came behind it.
+func (s *Server) take(ctx context.Context, conn *sock, cred *syscall.Ucred, line, rest []byte) {
+	from, status, why := s.hear(nil, cred)
+	if from == nil {
+		answer(conn, status, why)
+		conn.Close()
+		return
+	}
+	req := new(Request)
+	if json.Unmarshal(line, req) != nil {
+		conn.Close()
+		return
+	}
+	req.User, req.From = from.name, from.from
+	var in io.Reader = conn
+	if len(rest) > 0 {
+		in = io.MultiReader(bytes.NewReader(bytes.Clone(rest)), conn)
+	}
+	s.crew.add(s.looks(req), func(t *turn) {
+		defer conn.Close()
+		defer s.survive()
+		s.run(ctx, conn, func() *bufio.Scanner { return scanner(in) }, req, []byte(upgraded), t)
+	})
+}
+
+func (s *Server) looks(req *Request) bool { return s.Looks != nil && s.Looks(req) }
+
+// scanner reads what clients send, line by line.
+func scanner(r io.Reader) *bufio.Scanner {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, maxLine)
+	return in
+}
+
+// survive keeps one command's fault from being the others'.
+func (s *Server) survive() {
+	if v := recover(); v != nil {
+		s.Log.Error("command socket: a command broke down", "err", v, "stack", string(debug.Stack()))
+	}
+}
+
+// serve answers one request, of which the bytes b have been read.
+func (s *Server) serve(ctx context.Context, conn link, cred *syscall.Ucred, b []byte) {
+	defer conn.Close()
+	defer s.survive()
+	conn.SetDeadline(time.Now().Add(headTime))
+	limit := &io.LimitedReader{R: io.MultiReader(bytes.NewReader(b), conn), N: http.DefaultMaxHeaderBytes}
 	in := bufio.NewReader(limit)
 	r, err := http.ReadRequest(in)
 	if err != nil {
@@ -107,7 +230,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	status, why := http.StatusNotFound, "POST /run only"
 	if r.Method == http.MethodPost && r.URL.Path == "/run" {
 		var from *asker
-		if from, status, why = s.hear(r, peerCred(conn)); from != nil {
+		if from, status, why = s.hear(r, cred); from != nil {
 			s.command(ctx, conn, in, from)
 			return
 		}
@@ -206,9 +329,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.command(r.Context(), conn, rw.Reader, a)
 }
 
-// command reads what a has run, and runs it.
-func (s *Server) command(ctx context.Context, conn net.Conn, r *bufio.Reader, a *asker) {
-	const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: margay\r\n\r\n"
+// command reads what a has run, and has it run.
+func (s *Server) command(ctx context.Context, conn link, r *bufio.Reader, a *asker) {
 	conn.SetDeadline(time.Time{})
 	// A client that has sent its command already waits for nothing: it is told
 	// together with the command's first words.
@@ -219,38 +341,81 @@ func (s *Server) command(ctx context.Context, conn net.Conn, r *bufio.Reader, a 
 		}
 		first = nil
 	}
-	in := bufio.NewScanner(r)
-	in.Buffer(nil, maxLine)
+	in := scanner(r)
 	if !in.Scan() {
 		return
 	}
-	var req Request
-	if err := json.Unmarshal(in.Bytes(), &req); err != nil {
+	req := new(Request)
+	if err := json.Unmarshal(in.Bytes(), req); err != nil {
 		return
 	}
 	req.User, req.From = a.name, a.from
-	s.run(ctx, conn, in, &req, first)
+	done := make(chan struct{})
+	s.crew.add(s.looks(req), func(t *turn) {
+		defer close(done)
+		defer s.survive()
+		s.run(ctx, conn, func() *bufio.Scanner { return in }, req, first, t)
+	})
+	<-done
 }
 
 // run runs a command, whose client is told first before all else.
-func (s *Server) run(ctx context.Context, w io.Writer, in *bufio.Scanner, req *Request, first []byte) {
+func (s *Server) run(ctx context.Context, conn link, in func() *bufio.Scanner, req *Request, first []byte, t *turn) {
 	ctx, cancel := context.WithCancel(ctx)
-	pr, pw := io.Pipe()
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	defer cancel()
+	c := newConn(conn, req.JSON, first)
+	c.turn = t
+	c.input.begin = func(w *io.PipeWriter) {
 		defer cancel() // the client has gone: the command ends
-		pump(in, pw)
+		pump(in(), w)
+	}
+	// Of a command that is soon done nobody need know whether its client has
+	// gone meanwhile.
+	long := time.AfterFunc(turnLong, func() {
+		t.end()
+		c.attend()
 	})
-	c := newConn(w, pr, req.JSON, first)
+	defer c.input.end(conn) // also if it breaks down
+	defer long.Stop()
 	code := s.Run(ctx, req, c)
-	pr.Close()
 	c.Send(Frame{Kind: FrameExit, Code: code})
 	c.end()
-	cancel()
-	if closer, ok := w.(io.Closer); ok {
-		closer.Close()
+}
+
+// A clientInput is a client's standard input, and his going away.
+type clientInput struct {
+	begin func(*io.PipeWriter) // reads what he sends, until he goes away
+
+	mu     sync.Mutex
+	reader *io.PipeReader // nil: nobody listens yet; guarded by mu
+	over   bool           // guarded by mu
+	wg     sync.WaitGroup
+}
+
+// listen begins to listen to the client, and returns what he sends as input;
+// nil: the command has ended.
+func (i *clientInput) listen() *io.PipeReader {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.reader == nil && !i.over {
+		var w *io.PipeWriter
+		i.reader, w = io.Pipe()
+		i.wg.Go(func() { i.begin(w) })
 	}
-	wg.Wait()
+	return i.reader
+}
+
+// end closes the connection, and waits until nobody listens.
+func (i *clientInput) end(conn io.Closer) {
+	i.mu.Lock()
+	i.over = true
+	r := i.reader
+	i.mu.Unlock()
+	if r != nil {
+		r.Close()
+	}
+	conn.Close()
+	i.wg.Wait()
 }
 
 // pump hands the client's input on. Nobody may want it: then the pipe is
