@@ -15,20 +15,24 @@ func WriteCSV(w io.Writer, t *Table, rows []Row) error {
 	var b strings.Builder
 	writeHeader(&b, t)
 	for _, row := range rows {
-		for i, v := range row.Values {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			if v != "" {
-				b.WriteByte('"')
-				b.WriteString(strings.ReplaceAll(v, `"`, `""`))
-				b.WriteByte('"')
-			}
-		}
-		b.WriteByte('\n')
+		row.writeCSV(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (r Row) writeCSV(b *strings.Builder) {
+	for i, v := range r.Values {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if v != "" {
+			b.WriteByte('"')
+			b.WriteString(strings.ReplaceAll(v, `"`, `""`))
+			b.WriteByte('"')
+		}
+	}
+	b.WriteByte('\n')
 }
 
 func writeHeader(b *strings.Builder, t *Table) {

@@ -57,13 +57,24 @@ func (p *Past) Diffs() ([]Diff, error) {
 }
 
 // Size is about how many bytes the entry takes.
-func (p *Past) Size() int {
+func (p *Past) Size() int { return pastSize(p.rec) }
+
+func pastSize(r Record) int {
 	n := 200
-	for _, v := range p.rec.Attrs {
+	for _, v := range r.Attrs {
 		n += len(v)
 	}
-	parts, _ := strconv.Atoi(p.rec.Attrs["history.parts"])
-	return n + parts*partSize
+	return n + pastParts(r)*partSize
+}
+
+// pastParts is in how many parts an entry goes on.
+func pastParts(r Record) int {
+	text := r.Attrs["history.parts"]
+	if text == "" {
+		return 0
+	}
+	n, _ := strconv.Atoi(text)
+	return n
 }
 
 // Takeable returns the run that an undo would take back: the newest that was
@@ -156,17 +167,17 @@ func (tx *Tx) redone(run string) {
 // PruneHistory removes the oldest entries beyond count, or beyond size bytes
 // in all. The newest stays in any case.
 func (tx *Tx) PruneHistory(count, size int) {
-	list := tx.snap.History()
 	kept, total := 0, 0
-	for _, p := range slices.Backward(list) {
-		total += p.Size()
-		if kept++; kept == 1 || kept <= count && total <= size {
+	for _, r := range slices.Backward(tx.snap.Records(KindHistory)) {
+		if kept++; kept <= count {
+			total += pastSize(r)
+		}
+		if kept == 1 || kept <= count && total <= size {
 			continue
 		}
-		tx.Delete(p.rec.Key)
-		parts, _ := strconv.Atoi(p.rec.Attrs["history.parts"])
-		for i := 1; i <= parts; i++ {
-			tx.Delete(partKey(p.ID, i))
+		tx.Delete(r.Key)
+		for i := range pastParts(r) {
+			tx.Delete(partKey(r.Name, i+1))
 		}
 	}
 }

@@ -15,6 +15,7 @@ type slot struct {
 	changed  int64 // of a node: the revision of its record, less changes of status
 	set      *groupSet
 	node     atomic.Pointer[Node] // built when first asked for
+	line     atomic.Pointer[slotLine]
 }
 
 // A groupSet is the rows that nodes with the same nodelist.groups inherit.

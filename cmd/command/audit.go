@@ -2,10 +2,10 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -249,8 +249,9 @@ const (
 	auditDenied  = "Denied"
 )
 
-// audit queues the row of a command that has ended.
-func (s *Session) audit(began time.Time, code int) {
+// audit queues the row of a command that has ended. Its words come with secrets
+// hidden.
+func (s *Session) audit(began time.Time, code int, words []string) {
 	args := s.Req.Args
 	if s.Audit == nil || len(args) == 0 || strings.HasPrefix(args[0], "_") {
 		return
@@ -258,12 +259,12 @@ func (s *Session) audit(began time.Time, code int) {
 	snap := s.DB.Snapshot()
 	row := auditRow{reads: reads(args), table: audited(snap, args), syslog: snap.Site("auditnosyslog") != "1"}
 	if row.table || row.syslog {
-		comment := fmt.Sprintf("exit %d", code)
+		comment := "exit " + strconv.Itoa(code)
 		if first := s.first.Load(); first != nil {
 			comment += ": " + *first
 		}
 		row.at, row.user, row.from = began, s.Req.User, s.Req.From
-		row.command, row.noderange, row.args = args[0], s.noderange, commandLine(maskArgs(args[1:]))
+		row.command, row.noderange, row.args = args[0], s.noderange, commandLine(words[1:])
 		row.result, row.comment = auditAllowed, comment[:min(len(comment), 300)]
 	}
 	if row.table || row.syslog || !row.reads {

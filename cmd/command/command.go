@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -97,17 +98,72 @@ func Root(s *Session, extra ...*Command) *cobra.Command {
 // rootFor is the tree for one call: of a command that there is, that alone,
 // since a tree of all costs more than most commands.
 func rootFor(s *Session, args []string) *cobra.Command {
-	if len(args) > 0 {
-		for _, c := range commands() {
-			if c.Name == args[0] || slices.Contains(c.Aliases, args[0]) {
-				root := tree(s, []*Command{c})
-				root.CompletionOptions.DisableDefaultCmd = true
-				return root
-			}
-		}
+	if c := named(args); c != nil {
+		root := tree(s, []*Command{c})
+		root.CompletionOptions.DisableDefaultCmd = true
+		return root
 	}
 	return Root(s)
 }
+
+// named is the command that the first word names; nil: there is none.
+func named(args []string) *Command {
+	if len(args) > 0 {
+		for _, c := range commands() {
+			if c.Name == args[0] || slices.Contains(c.Aliases, args[0]) {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// execute runs the command that args are. One that is well-formed is run as it
+// is; for all else, help and what to say of mistakes, there is the tree, which
+// costs as much as a short command.
+func execute(ctx context.Context, s *Session, args []string) error {
+	c := named(args)
+	if c != nil && c.Run != nil && c.Local == nil && len(c.Sub) == 0 {
+		if flags := c.parse(args[1:]); flags != nil {
+			s.Flags = flags
+			return usageAfter(c.use(), withHooks(ctx, s, c.Name, flags.Args(), c.Run))
+		}
+	}
+	return executeTree(ctx, s, args)
+}
+
+// executeTree runs whatever args are.
+func executeTree(ctx context.Context, s *Session, args []string) error {
+	root := rootFor(s, args)
+	root.SetArgs(args)
+	root.SetOut(rawWriter{s})
+	root.SetErr(errWriter{s})
+	return root.ExecuteContext(ctx)
+}
+
+// parse reads the words behind a command; nil: they are not well-formed, or ask
+// for help.
+func (c *Command) parse(words []string) *pflag.FlagSet {
+	flags := pflag.NewFlagSet(c.Name, pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	if c.Flags != nil {
+		c.Flags(flags)
+	}
+	flags.SetInterspersed(!c.Verbatim)
+	if flags.Lookup("help") == nil {
+		flags.BoolP("help", "h", false, "help for "+c.Name)
+	}
+	if flags.Parse(words) != nil {
+		return nil
+	}
+	if help, err := flags.GetBool("help"); help || err != nil {
+		return nil
+	}
+	return flags
+}
+
+// use is the command's usage line.
+func (c *Command) use() string { return strings.TrimSpace(c.Name + " " + c.Usage) }
 
 // tree is a tree of some commands.
 func tree(s *Session, list []*Command) *cobra.Command {
@@ -147,7 +203,7 @@ func merged(list, extra []*Command) []*Command {
 
 func build(c *Command, s *Session) *cobra.Command {
 	cc := &cobra.Command{
-		Use:                   strings.TrimSpace(c.Name + " " + c.Usage),
+		Use:                   c.use(),
 		Aliases:               c.Aliases,
 		Short:                 c.Short,
 		Long:                  c.Long,
@@ -186,8 +242,12 @@ func build(c *Command, s *Session) *cobra.Command {
 
 // withUsage adds the usage line to an error about usage.
 func withUsage(cc *cobra.Command, err error) error {
+	return usageAfter(strings.TrimPrefix(cc.UseLine(), "margay "), err)
+}
+
+func usageAfter(use string, err error) error {
 	if errors.Is(err, ErrUsage) {
-		return fmt.Errorf("%v\nUsage: %s", err, strings.TrimPrefix(cc.UseLine(), "margay "))
+		return fmt.Errorf("%v\nUsage: %s", err, use)
 	}
 	return err
 }

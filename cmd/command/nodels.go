@@ -132,7 +132,7 @@ func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCel
 				s.Label(n.Name, cell.label, "%s", value)
 				continue
 			}
-			s.Node(n.Name, "%s", value)
+			s.NodeText(n.Name, value)
 		}
 	}
 }

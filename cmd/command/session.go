@@ -105,8 +105,9 @@ type Session struct {
 func (d *Deps) Run(ctx context.Context, req *api.Request, conn *api.Conn) int {
 	s := &Session{Deps: d, Req: req, Conn: conn, root: rootFor}
 	began := time.Now()
-	code := s.run(ctx, req, conn)
-	s.audit(began, code)
+	words := maskArgs(req.Args)
+	code := s.run(ctx, req, words)
+	s.audit(began, code, words)
 	return code
 }
 
@@ -115,17 +116,17 @@ func (d *Deps) Run(ctx context.Context, req *api.Request, conn *api.Conn) int {
 func Looks(req *api.Request) bool { return reads(req.Args) }
 
 // run runs the command. What it changes is entered in the history under its
-// words.
-func (s *Session) run(ctx context.Context, req *api.Request, conn *api.Conn) int {
+// words, those with secrets hidden.
+func (s *Session) run(ctx context.Context, req *api.Request, words []string) int {
 	ctx = nodedb.WithCause(ctx, nodedb.Cause{
-		Run: strings.ToLower(rand.Text()[:8]), User: req.User, From: req.From, Command: commandLine(maskArgs(req.Args)),
+		Run: strings.ToLower(rand.Text()[:8]), User: req.User, From: req.From, Command: commandLine(words),
 	})
-	root := rootFor(s, req.Args)
-	root.SetArgs(req.Args)
-	out := rawWriter{s}
-	root.SetOut(out)
-	root.SetErr(errWriter{s})
-	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errDry) {
+	return s.finish(execute(ctx, s, req.Args))
+}
+
+// finish says what went wrong, and returns the exit status.
+func (s *Session) finish(err error) int {
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errDry) {
 		s.Error("%s", withoutClass(err))
 	}
 	if s.failed.Load() {
@@ -174,6 +175,11 @@ func (s *Session) Text(block string) {
 // Node prints "node: text".
 func (s *Session) Node(node, format string, args ...any) {
 	s.Conn.Send(api.Frame{Kind: api.FrameOut, Node: node, Text: fmt.Sprintf(format, args...)})
+}
+
+// NodeText prints "node: text".
+func (s *Session) NodeText(node, text string) {
+	s.Conn.Send(api.Frame{Kind: api.FrameOut, Node: node, Text: text})
 }
 
 // Label prints "node: label: value".

@@ -58,11 +58,17 @@ func tabdump(ctx context.Context, s *Session, args []string) error {
 		return nil
 	}
 	s.settleAudit(ctx, t.Name)
+	name := s.String("file")
+	if name == "" && !s.Flags.Changed("where") && !s.Flags.Changed("number") && !hasSecrets(t) {
+		if text, ok := s.DB.Snapshot().CSV(t); ok {
+			s.Text(text)
+			return nil
+		}
+	}
 	rows, err := chosenRows(s, t)
 	if err != nil {
 		return err
 	}
-	name := s.String("file")
 	form := s.secretForm()
 	if name != "" || s.Bool("sealed") {
 		form = s.dumpForm()

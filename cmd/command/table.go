@@ -93,9 +93,14 @@ func nodeColumn(name string) (*nodedb.Table, *nodedb.Column, error) {
 	return t, c, nil
 }
 
+// hasSecrets reports whether a table may hold secrets.
+func hasSecrets(t *nodedb.Table) bool {
+	return t.Kind == nodedb.KindSite || slices.ContainsFunc(t.Columns, func(c nodedb.Column) bool { return c.Secret })
+}
+
 // rows puts the secrets of rows in the form.
 func (f secretForm) rows(t *nodedb.Table, rows []nodedb.Row) []nodedb.Row {
-	if f == nil || t.Kind != nodedb.KindSite && !slices.ContainsFunc(t.Columns, func(c nodedb.Column) bool { return c.Secret }) {
+	if f == nil || !hasSecrets(t) {
 		return rows
 	}
 	out := make([]nodedb.Row, len(rows))

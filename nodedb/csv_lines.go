@@ -1,0 +1,60 @@
+package nodedb
+
+import "strings"
+
+// A slotLine is the line of a record in a table's CSV: the table that was
+// written last.
+type slotLine struct {
+	t    *Table
+	text string // empty: the record has no row there
+}
+
+// line returns the record's line in a table's CSV, "" if it has none.
+func (s *slot) csvLine(t *Table) string {
+	if l := s.line.Load(); l != nil && l.t == t {
+		return l.text
+	}
+	l := &slotLine{t: t}
+	if row, ok := t.row(s.rec); ok {
+		var b strings.Builder
+		row.writeCSV(&b)
+		l.text = b.String()
+	}
+	s.line.Store(l)
+	return l.text
+}
+
+// CSV returns a table of nodes as WriteCSV writes its rows. The records
+// remember their lines, so that of a table that is written often only those
+// are made that have changed. ok is false for other tables.
+func (s *Snapshot) CSV(t *Table) (text string, ok bool) {
+	if t.Kind != KindNode {
+		return "", false
+	}
+	var b strings.Builder
+	writeHeader(&b, t)
+	nodes := s.kind(KindNode)
+	b.Grow(64 * nodes.len())
+	var groups []*slot
+	if len(t.kinds()) > 1 {
+		for _, g := range s.kind(KindGroup).all() {
+			groups = append(groups, g)
+		}
+	}
+	for name, n := range nodes.all() {
+		line := n.csvLine(t)
+		for len(groups) > 0 && (groups[0].rec.Name < name || groups[0].rec.Name == name && line == "") {
+			b.WriteString(groups[0].csvLine(t))
+			groups = groups[1:]
+		}
+		// A name that is both a node's and a group's has one row: the node's.
+		if len(groups) > 0 && groups[0].rec.Name == name {
+			groups = groups[1:]
+		}
+		b.WriteString(line)
+	}
+	for _, g := range groups {
+		b.WriteString(g.csvLine(t))
+	}
+	return b.String(), true
+}

@@ -1,0 +1,58 @@
+package nodedb_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"margay/nodedb"
+	"margay/nodedb/nodedbtest"
+)
+
+// TestCSV: a snapshot's CSV of a table of nodes is that of its rows, before and
+// after changes, whichever table was asked for last.
+func TestCSV(t *testing.T) {
+	db := nodedbtest.New(t)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	names := []string{"a", "b", "c", "n1", "n10", "n2", "z"}
+	tables := []string{"nodelist", "mac", "hosts", "nodehm", "vm"}
+	columns := []string{"nodelist.groups", "nodelist.comments", "mac.mac", "hosts.ip", "nodehm.mgt", "nodehm.", "vm.cpus"}
+	lines := 0
+	for round := range 60 {
+		err := db.Update(t.Context(), func(tx *nodedb.Tx) error {
+			for range 1 + rnd.IntN(6) {
+				k := nodedb.Key{Kind: []nodedb.Kind{nodedb.KindNode, nodedb.KindGroup}[rnd.IntN(2)], Name: names[rnd.IntN(len(names))]}
+				switch {
+				case rnd.IntN(5) == 0:
+					tx.Delete(k)
+				default:
+					tx.Set(k, columns[rnd.IntN(len(columns))], fmt.Sprintf("v%d, \"x\"", rnd.IntN(3)))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap := db.Snapshot()
+		for _, name := range tables {
+			table := nodedb.TableByName(name)
+			var want strings.Builder
+			if err := nodedb.WriteCSV(&want, table, snap.Rows(table)); err != nil {
+				t.Fatal(err)
+			}
+			got, ok := snap.CSV(table)
+			if !ok || got != want.String() {
+				t.Fatalf("round %d, %s:\n%s\nwant\n%s", round, name, got, want.String())
+			}
+			lines += strings.Count(got, "\n") - 1
+		}
+	}
+	if lines < 100 {
+		t.Errorf("only %d lines: the test shows nothing", lines)
+	}
+	if _, ok := db.Snapshot().CSV(nodedb.TableByName("site")); ok {
+		t.Error("site is no table of nodes")
+	}
+}
