@@ -66,6 +66,9 @@ func (t *Table) ByNode() bool {
 // Attr returns the name under which a record keeps the column.
 func (t *Table) Attr(column string) string { return t.Name + "." + column }
 
+// Attr is the column as records have it, table.column.
+func (c *Column) Attr() string { return c.path }
+
 // KeyValues are the values of the key columns of the record called name.
 func (t *Table) KeyValues(name string) []string {
 	values := strings.SplitN(name, KeySep, len(t.Keys))

@@ -125,8 +125,10 @@ func printNodes(s *Session, r *nodeReader, nodes []*nodedb.Node, cells []nodeCel
 			if cell.c.Secret {
 				value = form.show(nodedb.Key{Kind: nodedb.KindNode, Name: n.Name}, cell.t.Attr(cell.c.Name), value)
 			}
-			if g := r.source(n, cell.t, cell.c); blame && g != "" {
-				value += " (inherited from group " + g + ")"
+			if blame {
+				if g := r.source(n, cell.t, cell.c); g != "" {
+					value += " (inherited from group " + g + ")"
+				}
 			}
 			if label {
 				s.Label(n.Name, cell.label, "%s", value)
@@ -151,7 +153,7 @@ func newNodeReader(snap *nodedb.Snapshot) *nodeReader {
 func (r *nodeReader) value(n *nodedb.Node, t *nodedb.Table, c *nodedb.Column) string {
 	switch {
 	case t.Kind == nodedb.KindNode && t.Keys[0] != c.Name:
-		return n.Attr(t.Attr(c.Name))
+		return n.Attr(c.Attr())
 	case t.Kind == nodedb.KindNode:
 		if r.holder(n, t) == "" {
 			return ""
@@ -172,7 +174,7 @@ func (r *nodeReader) value(n *nodedb.Node, t *nodedb.Table, c *nodedb.Column) st
 // node's own.
 func (r *nodeReader) source(n *nodedb.Node, t *nodedb.Table, c *nodedb.Column) string {
 	if t.Kind == nodedb.KindNode && t.Keys[0] != c.Name {
-		return n.Source(t.Attr(c.Name))
+		return n.Source(c.Attr())
 	}
 	name := r.holder(n, t)
 	if name == n.Name {

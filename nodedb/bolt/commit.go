@@ -59,6 +59,7 @@ func (s *Store) write() {
 		case r := <-s.requests:
 			s.group(s.gather(r))
 			s.foldSome(false)
+			s.holdUp()
 			idle.Reset(foldIdle)
 		case err := <-s.folding:
 			s.folded(err)

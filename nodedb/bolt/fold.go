@@ -20,14 +20,21 @@ type layer map[nodedb.Key]nodedb.Record
 // When the log is folded into the file: when it is that large, or nothing was
 // written for a while. A log much larger than that has commits wait.
 const (
-	foldSize = 8 << 20
+	foldSize = 32 << 20
 	foldMost = 128 << 20
 	foldIdle = 10 * time.Second
 	foldWait = time.Second // after a failure
 )
 
-// fold writes a layer to the file, which is at revision rev then.
-func (s *Store) fold(l layer, rev int64) error {
+// Folding beside commits rests after so many records: commands go before.
+const (
+	foldStep = 64
+	foldRest = time.Millisecond
+)
+
+// fold writes a layer to the file, which is at revision rev then. It rests in
+// between, unless somebody waits for it.
+func (s *Store) fold(l layer, rev int64, rest func()) error {
 	list := make([]nodedb.Record, 0, len(l))
 	for _, r := range l {
 		list = append(list, r)
@@ -35,7 +42,7 @@ func (s *Store) fold(l layer, rev int64) error {
 	slices.SortFunc(list, byKey)
 	return s.guard(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
-			if err := apply(tx, list); err != nil {
+			if err := apply(tx, list, rest); err != nil {
 				return err
 			}
 			return setNumber(tx, keyRev, rev)
@@ -44,10 +51,13 @@ func (s *Store) fold(l layer, rev int64) error {
 }
 
 // apply puts records into the file.
-func apply(tx *bbolt.Tx, list []nodedb.Record) error {
+func apply(tx *bbolt.Tx, list []nodedb.Record, rest func()) error {
 	records := tx.Bucket(bucketRecords)
 	count := number(tx, keyCount)
-	for _, r := range list {
+	for i, r := range list {
+		if i%foldStep == foldStep-1 {
+			rest()
+		}
 		k := key(r.Key)
 		there := records.Get(k) != nil
 		if r.Attrs == nil {
@@ -102,10 +112,26 @@ func (s *Store) foldSome(idle bool) {
 	}
 	done := make(chan error, 1)
 	s.folding = done
-	go func(l layer, rev int64) { done <- s.fold(l, rev) }(s.frozen, s.frozenRev)
-	if s.file != nil && s.file.off > foldMost {
-		s.folded(<-done)
+	s.hurry.Store(false)
+	rest := func() {
+		if !s.hurry.Load() {
+			time.Sleep(foldRest)
+		}
 	}
+	go func(l layer, rev int64) { done <- s.fold(l, rev, rest) }(s.frozen, s.frozenRev)
+}
+
+// holdUp waits for what is being folded, if the log has become too large.
+func (s *Store) holdUp() {
+	if s.folding != nil && s.file != nil && s.file.off > foldMost {
+		s.await()
+	}
+}
+
+// await waits for what is being folded.
+func (s *Store) await() {
+	s.hurry.Store(true)
+	s.folded(<-s.folding)
 }
 
 // folded notes how folding ended.
@@ -121,7 +147,7 @@ func (s *Store) folded(err error) {
 // foldAll folds all that there is.
 func (s *Store) foldAll() error {
 	if s.folding != nil {
-		s.folded(<-s.folding)
+		s.await()
 	}
 	for {
 		if s.frozen == nil {
@@ -130,7 +156,7 @@ func (s *Store) foldAll() error {
 			}
 			s.freeze()
 		}
-		err := s.fold(s.frozen, s.frozenRev)
+		err := s.fold(s.frozen, s.frozenRev, func() {})
 		s.folded(err)
 		if err != nil {
 			return fmt.Errorf("table %s: the log is not folded into it: %w", s.path, err)
@@ -166,7 +192,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	if r.rev > s.rev {
-		if err := s.fold(r.layer, r.rev); err != nil {
+		if err := s.fold(r.layer, r.rev, func() {}); err != nil {
 			return err
 		}
 		s.rev = r.rev

@@ -73,7 +73,7 @@ type logFile struct {
 }
 
 // logKeep is how large a log may be to be used again as it is.
-const logKeep = 32 << 20
+const logKeep = 64 << 20
 
 // createLog begins a log, in place of what the file held.
 func createLog(name string, id logID) (*logFile, error) {

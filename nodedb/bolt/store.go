@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,6 +47,7 @@ type Store struct {
 	foldAt     int64        // how large the log may be
 	folding    chan error   // nil: nobody folds
 	foldFailed time.Time
+	hurry      atomic.Bool // somebody waits for what is being folded
 
 	mu        sync.Mutex // held by the writer when it changes these, and by others to read them
 	live      layer      // what the log has
