@@ -72,6 +72,10 @@ func (n *Node) Attr(column string) string {
 	return v
 }
 
+// Off reports whether the node's row in nodelist is switched off. Such a node
+// is in no noderange and in no listing.
+func (n *Node) Off() bool { return isDisabled(n.Attr("nodelist.disable")) }
+
 // Source returns the group that the value of "table.column" is inherited
 // from, "" if it is the node's own or there is none.
 func (n *Node) Source(column string) string {

@@ -205,6 +205,9 @@ func (d *draft) assign(attr *Attribute, a Assign) error {
 		return &ConditionError{d.name, a.Attr, on, values}
 	}
 	old := d.current(attr, p)
+	if share && isExpr(old) {
+		return fmt.Errorf("%s: %s is one expression for all interfaces; set that: %w", d.name, attr.Name, ErrInvalid)
+	}
 	if share {
 		nic := nicName(a.Attr)
 		value, notes := combine(nicOf(old, nic), a, "|")

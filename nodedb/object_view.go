@@ -24,8 +24,10 @@ func (v *View) Names(t *Type) []string {
 	var names []string
 	switch {
 	case t.Name == "node":
-		for _, n := range v.snap.Nodes() {
-			names = append(names, n.Name)
+		for _, r := range v.snap.Records(KindNode) {
+			if !isDisabled(r.Attrs["nodelist.disable"]) {
+				names = append(names, r.Name)
+			}
 		}
 		return names
 	case t.Name == "group":
@@ -62,7 +64,7 @@ func (v *View) Object(t *Type, name string) (o *Object, ok bool) {
 	switch {
 	case t.Name == "node":
 		n, err := v.snap.Node(name)
-		if err != nil {
+		if err != nil || n.Off() {
 			return nil, false
 		}
 		v.addNode(o, n)
@@ -94,7 +96,8 @@ func (v *View) Object(t *Type, name string) (o *Object, ok bool) {
 func (v *View) Has(t *Type, name string) bool {
 	switch {
 	case t.Name == "node":
-		return v.snap.HasNode(name)
+		r, ok := v.snap.Record(Key{KindNode, name})
+		return ok && !isDisabled(r.Attrs["nodelist.disable"])
 	case t.Name == "group":
 		return v.hasGroup(name)
 	case t.IsSite():
@@ -172,7 +175,7 @@ func (o *Object) add(name, text string, p Place) {
 	if text == "" {
 		return
 	}
-	if p.Table.Name == "nics" && isNIC(p.Column.Name) && strings.Contains(text, "!") {
+	if p.Table.Name == "nics" && isNIC(p.Column.Name) && strings.Contains(text, "!") && !isExpr(text) {
 		for _, nic := range parseNICs(text) {
 			o.Values = append(o.Values, Value{name + "." + nic.name, nic.value, p})
 		}

@@ -184,7 +184,7 @@ func (s *slot) value(column string) (string, error) {
 	if v == "" || s.set == nil {
 		return v, nil
 	}
-	if strings.HasPrefix(column, "nics.") && strings.Contains(v, "!") {
+	if strings.HasPrefix(column, "nics.") && strings.Contains(v, "!") && !isExpr(v) {
 		return s.nics(v)
 	}
 	return s.set.env.exprs.eval(v, s.rec.Name)

@@ -303,11 +303,34 @@ func (l *lister) values(o *nodedb.Object) []nodedb.Value {
 		out = o.Values
 	}
 	if l.s.Bool("osimage") && o.Type.Name == "node" {
-		if image, ok := l.view.Object(nodedb.TypeByName("osimage"), o.Get("provmethod")); ok {
-			out = append(slices.Clone(out), image.Values...)
-		}
+		out = append(slices.Clone(out), l.imageValues(o)...)
 	}
 	return l.secrets.values(out)
+}
+
+// imageValues are those values of a node's osimage that the node has none for.
+func (l *lister) imageValues(o *nodedb.Object) (out []nodedb.Value) {
+	name := o.Get("provmethod")
+	switch name {
+	case "", "install", "netboot", "statelite":
+		os, arch, profile := o.Get("os"), o.Get("arch"), o.Get("profile")
+		if name == "" || os == "" || arch == "" || profile == "" {
+			l.s.Error("Missing attributes for node %s, check the node attributes 'os', 'arch','profile' and 'provmethod'.", o.Name)
+			return nil
+		}
+		name = strings.Join([]string{os, arch, name, profile}, "-")
+	}
+	image, ok := l.view.Object(nodedb.TypeByName("osimage"), name)
+	if !ok {
+		l.s.Warn("%s: could not find information for osimage %s", o.Name, name)
+		return nil
+	}
+	for _, v := range image.Values {
+		if o.Get(v.Name) == "" {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // valuesOf are the values of an attribute that was asked for; it is shown
@@ -361,22 +384,31 @@ func (l *lister) flush() {
 // listTemplates lists the templates that ship, or shows some.
 func listTemplates(s *Session, d *defArgs) error {
 	var found bool
+	var b strings.Builder
+	if s.Bool("stanza") {
+		b.WriteString(nodedb.StanzaHeader + "\n")
+	}
 	for _, t := range defTemplates() {
 		switch {
 		case d.typed && !slices.ContainsFunc(d.types, func(x *nodedb.Type) bool { return x.Name == t.typ }):
-		case !d.named:
-			s.Line("%s  (%s)", t.name, t.typ)
-		case slices.Contains(strings.Split(d.objects, ","), t.name):
+		case !d.named && !s.Bool("stanza"):
+			fmt.Fprintf(&b, "%s  (%s)\n", t.name, t.typ)
+		case !d.named || slices.Contains(strings.Split(d.objects, ","), t.name):
 			found = true
-			s.Line("Object name: %s", t.name)
+			if s.Bool("stanza") {
+				fmt.Fprintf(&b, "\n%s:\n    objtype=%s\n", t.name, t.typ)
+			} else {
+				fmt.Fprintf(&b, "Object name: %s\n", t.name)
+			}
 			list := slices.SortedFunc(slices.Values(t.assigns), func(a, b nodedb.Assign) int { return strings.Compare(a.Attr, b.Attr) })
 			for _, a := range list {
-				s.Line("    %s=%s", a.Attr, a.Value)
+				fmt.Fprintf(&b, "    %s=%s\n", a.Attr, a.Value)
 			}
 		}
 	}
 	if d.named && !found {
 		return fmt.Errorf("Could not find %s in xCAT templates", d.objects)
 	}
+	s.Text(b.String())
 	return nil
 }

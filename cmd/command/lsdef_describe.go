@@ -30,15 +30,27 @@ func describe(s *Session) error {
 				return errors.New(defError(&nodedb.UnknownError{Type: t.Name, Attr: attr}))
 			}
 		}
-		s.Line("\nThe valid attribute names for object type '%s' are:\n", t.Name)
+		s.Line("")
+		if only == nil {
+			s.Line("The valid attribute names for object type '%s' are:\n", t.Name)
+		}
 		s.Line("Attribute          Description\n")
 		for _, a := range attributes(t) {
 			if only == nil || slices.Contains(only, a.name) {
-				s.Line("%s:\t%s\n", a.name, a.desc)
+				s.Line("%s:%s%s\n", a.name, descTab(a.name), a.desc)
 			}
 		}
 	}
 	return nil
+}
+
+// descTab stands between a name and what it means, so that most of those begin
+// in one column.
+func descTab(name string) string {
+	if len(name) < 7 {
+		return "\t\t"
+	}
+	return "\t"
 }
 
 type attribute struct{ name, desc string }

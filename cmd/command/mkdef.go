@@ -105,6 +105,7 @@ func (d *defArgs) staticGroups(s *Session, items []defItem) error {
 
 func mkdefWrite(ctx context.Context, s *Session, items []defItem) error {
 	force := s.Bool("force")
+	items = joining(items)
 	r, err := write(ctx, s, items, func(e *nodedb.Editor, r *defResult, item defItem) {
 		define := e.Define
 		if force {
@@ -138,6 +139,19 @@ func mkdefWrite(ctx context.Context, s *Session, items []defItem) error {
 		return errors.New("0 object definitions have been created or modified.")
 	}
 	return nil
+}
+
+// joining has members named for groups join those that have the group in their
+// own list already.
+func joining(items []defItem) []defItem {
+	for i, item := range items {
+		at := slices.IndexFunc(item.assigns, func(a nodedb.Assign) bool { return a.Attr == "members" })
+		if item.t.Name == "group" && at >= 0 && item.assigns[at].Op == nodedb.Set {
+			items[i].assigns = slices.Clone(item.assigns)
+			items[i].assigns[at].Op = nodedb.Plus
+		}
+	}
+	return items
 }
 
 // printDone says how many definitions were written, and with -V which.

@@ -57,7 +57,7 @@ func nodels(ctx context.Context, s *Session, args []string) error {
 	}
 	r := newNodeReader(snap)
 	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n *nodedb.Node) bool {
-		return hiddenFrom(s, n, noderange) || slices.ContainsFunc(conds, func(c nodeCond) bool { return !c.where.Match(r.value(n, c.t, c.c)) })
+		return n.Off() || hiddenFrom(s, n, noderange) || slices.ContainsFunc(conds, func(c nodeCond) bool { return !c.where.Match(r.value(n, c.t, c.c)) })
 	})
 	// Conditions count as columns do, for what is shown with its name.
 	printNodes(s, r, nodes, cells, len(cells)+len(conds) > 1 || s.Bool("with-fieldname"))

@@ -24,9 +24,16 @@ var rmdefCmd = &Command{
 		fs.BoolP("cleanup", "C", false, "accepted: what a removed node had is cleaned up in any case")
 		fs.StringArrayP("where", "w", nil, "")
 		fs.MarkHidden("where")
+		for short, name := range rmdefTakesNot {
+			fs.BoolP(name, short, false, "")
+			fs.MarkHidden(name)
+		}
 	},
 	Run: rmdef,
 }
+
+// rmdefTakesNot are flags of the other object commands.
+var rmdefTakesNot = map[string]string{"d": "dynamic", "i": "attributes", "l": "long", "m": "minus", "p": "plus", "s": "short", "x": "xml", "z": "stanza"}
 
 func rmdef(ctx context.Context, s *Session, args []string) error {
 	if describes(s, args) {
@@ -37,6 +44,11 @@ func rmdef(ctx context.Context, s *Session, args []string) error {
 	}
 	if s.Flags.Changed("where") {
 		return errors.New("The '-w' option is not supported for the rmdef command.")
+	}
+	for _, name := range rmdefTakesNot {
+		if s.Flags.Changed(name) {
+			return errors.New("Invalid flag specified, see rmdef manpage for details.")
+		}
 	}
 	all := s.Bool("all")
 	if all && s.Flags.Changed("types") {

@@ -100,7 +100,7 @@ func completeTable(s *Session, args []string, word string) []string {
 func listTables(s *Session) error {
 	for _, t := range nodedb.Tables() {
 		if s.Bool("description") {
-			s.Line("%s:\t%s", t.Name, t.Desc)
+			s.Line("%s:%s%s", t.Name, descTab(t.Name), t.Desc)
 			continue
 		}
 		s.Line("%s", t.Name)
@@ -110,7 +110,7 @@ func listTables(s *Session) error {
 
 func describeTable(s *Session, t *nodedb.Table) {
 	for _, c := range t.Columns {
-		s.Line("%s:\t%s", c.Name, c.Desc)
+		s.Line("%s:%s%s", c.Name, descTab(c.Name), c.Desc)
 		if t.Name == "site" && c.Name == "key" {
 			for _, k := range nodedb.SiteKeys() {
 				s.Line(" %s:\t%s", k.Name, k.Desc)
