@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 )
 
@@ -140,8 +141,8 @@ type Planner interface {
 	Plan(ctx context.Context, m Machine) (*Plan, error)
 }
 
-// A File is something to send. Body's reader is *os.File where it can be, so
-// that a service may use sendfile; it must be closed.
+// A File is something to send. Body's reader is *os.File or Extents where it
+// can be, so that a service may use sendfile; it must be closed.
 type File struct {
 	Name    string // as shown in events
 	Node    string // whose boot it belongs to; may be empty
@@ -149,6 +150,14 @@ type File struct {
 	Size    int64
 	ModTime time.Time // zero: made for this request
 	Type    string    // MIME type; empty: application/octet-stream
+}
+
+// Extents is a Body whose bytes lie in a file on disk that is not theirs alone:
+// an installer medium that is served in place.
+type Extents interface {
+	// Extent tells where what begins at off lies: n bytes in one piece, in f from
+	// at on. f is nil where those n bytes, or all that follow, lie in no file.
+	Extent(off int64) (f *os.File, at, n int64)
 }
 
 // An Opener finds the file that a machine asks for. Name has no leading slash

@@ -14,8 +14,7 @@ import (
 // A quick is a connection whose reads and writes are raw system calls. They
 // never wait, since the socket does not block, and what net does around each
 // (telling the scheduler's watchman, who then runs beside every answer) is a
-// fifth of what a small answer costs. Files still go by sendfile: ReadFrom is
-// the TCPConn's own, which net/http finds.
+// fifth of what a small answer costs.
 type quick struct {
 	*net.TCPConn
 	raw syscall.RawConn
@@ -98,8 +97,8 @@ func (c *quick) cork(on bool) {
 	_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, n) })
 }
 
-func (c *quick) fault(op string, no unix.Errno) error {
-	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, no)}
+func (c *quick) fault(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }
 
 type quickKey struct{}

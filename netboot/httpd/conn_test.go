@@ -2,13 +2,17 @@ package httpd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"margay/netboot"
 )
 
 // A quick connection does what net's does: ends, deadlines, files by sendfile.
@@ -64,15 +68,18 @@ func TestQuick(t *testing.T) {
 		to.ReadFrom(io.LimitReader(f, int64(len(body))))
 		q.cork(false)
 		q.Write(body) // more than the socket holds
-		q.CloseWrite()
 	}()
-	got, err := io.ReadAll(peer)
-	if want := append(append([]byte("head"), body...), body...); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d bytes, %v; want %d", len(got), err, len(want))
+	want := append(append([]byte("head"), body...), body...)
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v; want %d", n, err, len(want))
 	}
 
 	q.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-	if n, err := q.Write(bytes.Repeat(body, 8)); err == nil {
+	if n, err := q.ReadFrom(io.LimitReader(forever{f}, 1<<40)); !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 {
+		t.Errorf("sent %d bytes of a file that nobody reads, %v", n, err)
+	}
+	if n, err := q.Write(body); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("wrote %d bytes that nobody reads, %v", n, err)
 	}
 	peer.Close()
@@ -84,4 +91,122 @@ func TestQuick(t *testing.T) {
 	if _, err := q.Read(buf[:]); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read after Close: %v", err)
 	}
+}
+
+// forever is a body without an end, in one file.
+type forever struct{ f *os.File }
+
+func (b forever) Read([]byte) (int, error)       { return 0, errors.New("read, not sent") }
+func (b forever) Seek(int64, int) (int64, error) { return 0, nil }
+func (b forever) Extent(off int64) (f *os.File, at, n int64) {
+	return b.f, off % (1 << 20), 1 << 20
+}
+
+// A medium is a body of which some lies in a file, in pieces, and some nowhere.
+type medium struct {
+	*io.SectionReader
+	pieces []piece
+	read   int // what was not sent from a file
+}
+
+type piece struct {
+	f     *os.File
+	at, n int64
+}
+
+func (m *medium) Extent(off int64) (f *os.File, at, n int64) {
+	for _, p := range m.pieces {
+		if off < p.n {
+			return p.f, p.at + off, p.n - off
+		}
+		off -= p.n
+	}
+	return nil, 0, 0
+}
+
+func (m *medium) Read(p []byte) (int, error) {
+	n, err := m.SectionReader.Read(p)
+	m.read += n
+	return n, err
+}
+
+func (m *medium) Close() error { return nil }
+
+// What lies in pieces of a file goes straight from there, ranges too, and what
+// lies in none, or beyond its end, is read.
+func TestExtents(t *testing.T) {
+	const size = 5 << 20
+	disk := noise(size)
+	name := filepath.Join(t.TempDir(), "iso")
+	if err := os.WriteFile(name, disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, c := range []struct {
+		name   string
+		pieces []piece
+		read   int // most
+	}{
+		{"one piece", []piece{{f, 4097, 3_000_001}}, 0},
+		{"pieces", []piece{{f, 2 << 20, 1 << 20}, {f, 7, 100}, {f, 100_000, 2_500_000}}, 0},
+		{"zeros between", []piece{{f, 0, 1_200_000}, {nil, 0, 50_000}, {f, 3 << 20, 1_200_000}}, slice},
+		{"nowhere", []piece{{nil, 0, 2 << 20}}, 2 << 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var whole []byte
+			for _, p := range c.pieces {
+				if p.f == nil {
+					whole = append(whole, make([]byte, p.n)...)
+					continue
+				}
+				whole = append(whole, disk[p.at:p.at+p.n]...)
+			}
+			m := &medium{io.NewSectionReader(bytes.NewReader(whole), 0, int64(len(whole))), c.pieces, 0}
+			at := serve(t, &Server{Opener: opener(func() *netboot.File { return &netboot.File{Body: m, Size: int64(len(whole)), ModTime: time.Now()} })})
+			if _, got := get(t, "GET", at+"/boot/mod"); got != string(whole) {
+				t.Errorf("%d bytes differ from the %d", len(got), len(whole))
+			}
+			if _, got := get(t, "GET", at+"/boot/mod", "Range", "bytes=1000000-1999999"); got != string(whole[1_000_000:2_000_000]) {
+				t.Errorf("%d bytes of a range differ", len(got))
+			}
+			if m.read > 2*c.read && !raced {
+				t.Errorf("%d bytes were read", m.read)
+			}
+		})
+	}
+}
+
+// A file that ends before its time is no longer sent, and says so.
+func TestExtentsCutShort(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "iso")
+	if err := os.WriteFile(name, noise(100_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := &world{}
+	m := &medium{io.NewSectionReader(f, 0, 200_000), []piece{{f, 0, 200_000}}, 0}
+	at := serve(t, &Server{Observer: w, Opener: opener(func() *netboot.File { return &netboot.File{Body: m, Size: 200_000} })})
+	a, err := http.Get(at + "/boot/mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	got, err := io.ReadAll(a.Body)
+	if len(got) != 100_000 || err == nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+type opener func() *netboot.File
+
+func (o opener) Open(context.Context, netboot.Machine, string) (*netboot.File, error) {
+	return o(), nil
 }

@@ -5,8 +5,9 @@
 // Every answer has a Content-Length: ESXi's loader dies of a chunked boot.cfg.
 // HEAD works wherever GET does: UEFI asks for the size of its loader so, and
 // mboot for that of each module. Nothing is ever redirected: only the newest
-// loaders follow. Files reach the socket by sendfile(2), but by HTTPS, which is
-// served where the listener given to Serve is one of crypto/tls.
+// loaders follow. Files reach the socket by sendfile(2), those of a medium that is
+// served in place too; but not by HTTPS, which is served where the listener given
+// to Serve is one of crypto/tls.
 package httpd
 
 import (

@@ -5,6 +5,7 @@ package netboottest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,12 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"margay/netboot"
 	"margay/netboot/httpd"
 )
 
 func httpPeers() []peer {
 	return []peer{
 		{name: "margay", mode: "http-server"},
+		{name: "in place", mode: "place-server"},
 		{name: "nginx", argv: func(dir string) []string {
 			return []string{"nginx", "-p", dir, "-c", nginxConf(dir, ""), "-e", "stderr"}
 		}},
@@ -42,14 +45,48 @@ server { listen 80; root ` + dir + `; } }
 	return name
 }
 
-func benchServeHTTP(dir string) {
+func benchServeHTTP(files netboot.Opener) {
 	l, err := net.Listen("tcp4", ":80")
 	if err == nil {
-		err = (&httpd.Server{Opener: dirFiles(dir), PerAddr: 100000}).Serve(context.Background(), l)
+		err = (&httpd.Server{Opener: files, PerAddr: 100000}).Serve(context.Background(), l)
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
+
+// placeFiles has its modules in one file, as a medium that is served in place
+// has them.
+type placeFiles struct {
+	dirFiles
+	medium *os.File
+}
+
+func openPlace(dir string) netboot.Opener {
+	f, err := os.Open(filepath.Join(dir, benchMedium))
+	if err != nil {
+		panic(err)
+	}
+	return placeFiles{dirFiles(dir), f}
+}
+
+func (p placeFiles) Open(ctx context.Context, m netboot.Machine, name string) (*netboot.File, error) {
+	var n int64
+	if _, err := fmt.Sscanf(name, "m%d.v00", &n); err != nil {
+		return p.dirFiles.Open(ctx, m, name)
+	}
+	at := n * benchModule
+	body := placed{io.NewSectionReader(p.medium, at, benchModule), p.medium, at}
+	return &netboot.File{Name: name, Body: body, Size: benchModule, ModTime: time.Now()}, nil
+}
+
+type placed struct {
+	*io.SectionReader
+	f  *os.File
+	at int64
+}
+
+func (p placed) Close() error                               { return nil }
+func (p placed) Extent(off int64) (f *os.File, at, n int64) { return p.f, p.at + off, p.Size() - off }
 
 func benchLoadHTTP() {
 	l := loadArgs()
@@ -64,6 +101,8 @@ func benchLoadHTTP() {
 
 const (
 	benchModules = 150
+	benchModule  = 3 << 20
+	benchMedium  = "medium.iso"
 	benchNodes   = 1000
 )
 
@@ -88,8 +127,17 @@ func waitHTTP(t *testing.T, b *lab) {
 func TestBenchHTTP(t *testing.T) {
 	b := newLab(t, nil)
 	benchFiles(t, b)
+	medium, err := os.Create(filepath.Join(b.dir, benchMedium))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer medium.Close()
 	for n := range benchModules {
-		if err := os.WriteFile(filepath.Join(b.dir, fmt.Sprintf("m%d.v00", n)), noise(3<<20), 0o644); err != nil {
+		text := noise(benchModule)
+		if err := os.WriteFile(filepath.Join(b.dir, fmt.Sprintf("m%d.v00", n)), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := medium.Write(text); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"margay/netboot"
@@ -142,7 +143,7 @@ func TestBenchHTTPRendered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peers := httpPeers()
+	peers := slices.DeleteFunc(httpPeers(), func(p peer) bool { return p.mode == "place-server" })
 	peers[0].mode = "boot-server"
 	var titles []string
 	var loads []load

@@ -40,7 +40,9 @@ func TestMain(m *testing.M) {
 	case "tftp-load":
 		benchLoadTFTP()
 	case "http-server":
-		benchServeHTTP(os.Getenv("MARGAY_BENCH_DIR"))
+		benchServeHTTP(dirFiles(os.Getenv("MARGAY_BENCH_DIR")))
+	case "place-server":
+		benchServeHTTP(openPlace(os.Getenv("MARGAY_BENCH_DIR")))
 	case "http-load":
 		benchLoadHTTP()
 	case "boot-server":

@@ -78,6 +78,8 @@ func readerAt(r io.ReadSeeker) io.ReaderAt {
 	switch at := r.(type) {
 	case *os.File:
 		return &ahead{file: cached{at}}
+	case extents:
+		return &ahead{file: pieces{at}}
 	case io.ReaderAt:
 		return at
 	}
@@ -91,7 +93,7 @@ const aheadSize = 16 << 10
 // An ahead reads a file some blocks ahead. It is used under the lock of its
 // transfer.
 type ahead struct {
-	file cached
+	file io.ReaderAt
 	buf  []byte // what was read
 	off  int64  // and where
 }
@@ -146,6 +148,32 @@ func (c cached) inMemory(p []byte, off int64) (n int) {
 		}
 	})
 	return n
+}
+
+// An extents is part of a file.
+type extents interface {
+	netboot.Extents
+	io.ReaderAt
+}
+
+// A pieces reads from where the bytes lie.
+type pieces struct{ extents }
+
+func (x pieces) ReadAt(p []byte, off int64) (done int, err error) {
+	for done < len(p) {
+		at := off + int64(done)
+		f, from, n := x.Extent(at)
+		if f == nil {
+			n, err := x.extents.ReadAt(p[done:], at)
+			return done + n, err
+		}
+		part := p[done:min(int64(len(p)), int64(done)+n)]
+		k, err := cached{f}.ReadAt(part, from)
+		if done += k; k < len(part) {
+			return done, err
+		}
+	}
+	return done, nil
 }
 
 // A seekReader is used under the lock of its transfer.

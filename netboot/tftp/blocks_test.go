@@ -31,3 +31,58 @@ func TestCached(t *testing.T) {
 		}
 	}
 }
+
+// A medium lies in pieces of a file, and some of it nowhere.
+type medium struct {
+	*bytes.Reader
+	f *os.File
+}
+
+func (m medium) Extent(off int64) (f *os.File, at, n int64) {
+	switch {
+	case off < 5000:
+		return m.f, 1000 + off, 5000 - off
+	case off < 8000:
+		return nil, 0, 8000 - off
+	case off < 12000:
+		return m.f, off - 8000, 12000 - off
+	}
+	return nil, 0, 0
+}
+
+// A file that lies in pieces of another reads as it is, a block or a window at
+// a time.
+func TestPieces(t *testing.T) {
+	disk := make([]byte, 6000)
+	for i := range disk {
+		disk[i] = byte(i * i >> 5)
+	}
+	name := filepath.Join(t.TempDir(), "iso")
+	if err := os.WriteFile(name, disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	whole := append(append(bytes.Clone(disk[1000:6000]), make([]byte, 3000)...), disk[:4000]...)
+	for _, size := range []int{1, 512, 1428, 12000, 20000} {
+		r := readerAt(medium{bytes.NewReader(whole), f})
+		if _, ok := r.(*ahead); !ok {
+			t.Fatalf("read by %T", r)
+		}
+		var got []byte
+		for err := error(nil); err == nil; {
+			p := make([]byte, size)
+			var n int
+			n, err = r.ReadAt(p, int64(len(got)))
+			if got = append(got, p[:n]...); err != nil && err != io.EOF {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(got, whole) {
+			t.Errorf("%d bytes at a time: %d of %d bytes, or others", size, len(got), len(whole))
+		}
+	}
+}

@@ -68,6 +68,9 @@ func follow(t *testing.T, s *provision.Service, image, kernel string) {
 		if err != nil || int64(len(b)) != f.Size {
 			t.Fatalf("%s: %s: %d of %d bytes, %v", image, url, len(b), f.Size, err)
 		}
+		if strings.Contains(url, "/install/") && !onDisk(f.Body) {
+			t.Errorf("%s: %s: a %T, which is not sent from a file on disk", image, url, f.Body)
+		}
 		return string(b)
 	}
 	chain := strings.Fields(lineOf(get("boot/esx1/script"), "chain "))
@@ -89,6 +92,18 @@ func follow(t *testing.T, s *provision.Service, image, kernel string) {
 			t.Errorf("%s: no kickstart at %s", image, url)
 		}
 	}
+}
+
+// onDisk says whether a service can use sendfile.
+func onDisk(body any) bool {
+	switch b := body.(type) {
+	case *os.File:
+		return true
+	case netboot.Extents:
+		f, _, n := b.Extent(0)
+		return f != nil && n > 0
+	}
+	return false
 }
 
 // TestEditedTemplateIsSeenAtOnce: scripts are kept, but not beyond an edit.

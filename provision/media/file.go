@@ -4,16 +4,36 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 )
 
 // An openFile is a file of the medium being read.
 type openFile struct {
 	*io.SectionReader
+	r io.ReaderAt // of the image
 	n *node
 }
 
 func newOpenFile(r io.ReaderAt, n *node) *openFile {
-	return &openFile{io.NewSectionReader(extentReader{r, n.extents}, 0, n.size), n}
+	return &openFile{io.NewSectionReader(extentReader{r, n.extents}, 0, n.size), r, n}
+}
+
+// Extent tells where what begins at off lies in the image's file: n bytes from
+// at on. It is nil where it lies in none: the image is none, or keeps zeros of
+// which it only knows how many.
+func (f *openFile) Extent(off int64) (image *os.File, at, n int64) {
+	image, _ = f.r.(*os.File)
+	for _, e := range f.n.extents {
+		if off >= e.Len {
+			off -= e.Len
+			continue
+		}
+		if e.Off < 0 {
+			return nil, 0, e.Len - off
+		}
+		return image, e.Off + off, e.Len - off
+	}
+	return nil, 0, 0
 }
 
 func (f *openFile) Stat() (fs.FileInfo, error) { return info{f.n}, nil }

@@ -281,12 +281,44 @@ func TestMultiExtent(t *testing.T) {
 			if got, err := fs.ReadFile(im, f.Path); err != nil || !bytes.Equal(got, want.Bytes()) {
 				t.Errorf("names %d: %s differs (%v)", names, f.Path, err)
 			}
+			if got := fromExtents(t, im, f.Path, int64(want.Len())); !bytes.Equal(got, want.Bytes()) {
+				t.Errorf("names %d: %s differs where its extents are said to lie", names, f.Path)
+			}
 		}
 		if x, err := im.Extents("dir/one"); err != nil || len(x) != 25 || x[24].Len != 100_000-24*4096 {
 			t.Errorf("extents %v, %v: want 25", x, err)
 		}
 		unpackAndCompare(t, im, listing(t, im))
 	}
+}
+
+// fromExtents reads a file as one who sends it does: from the image.
+func fromExtents(t *testing.T, im *Image, name string, size int64) (all []byte) {
+	t.Helper()
+	file, err := im.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	x := file.(interface {
+		Extent(off int64) (*os.File, int64, int64)
+	})
+	for off := int64(0); off < size; {
+		f, at, n := x.Extent(off)
+		if f == nil || n <= 0 {
+			t.Fatalf("%s at %d: lies nowhere", name, off)
+		}
+		p := make([]byte, min(n, 1000)) // from amidst an extent too
+		if _, err := f.ReadAt(p, at); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p...)
+		off += int64(len(p))
+	}
+	if f, _, n := x.Extent(size); f != nil || n != 0 {
+		t.Errorf("%s: %d bytes beyond its end", name, n)
+	}
+	return all
 }
 
 // TestOver4GiB: such a file as xorriso writes it. It takes 4 GiB of disk.
