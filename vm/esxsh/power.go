@@ -122,7 +122,9 @@ func (c *Conn) watch(ctx context.Context, giveUp func(), id string, p vm.Policy)
 				giveUp()
 				return
 			}
-			c.once(ctx, line("vim-cmd", "vmsvc/message", id, q.ID, key), nil, nil)
+			if _, aerr := c.once(ctx, line("vim-cmd", "vmsvc/message", id, q.ID, key), nil, nil); aerr != nil {
+				asked = "" // it is answered again, if it is still there
+			}
 		}
 	}()
 	return func() error { return err }, func() { cancel(); <-done }

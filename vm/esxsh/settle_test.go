@@ -109,6 +109,25 @@ func endsMidTask(t *testing.T, api bool) {
 	}
 }
 
+// An answer that the host's agent does not let in is given again.
+func TestAnswerNotLetIn(t *testing.T) {
+	w := vmtest.New(t, vmtest.Options{})
+	c, sh := cluster(t, w, false)
+	var answers atomic.Int32
+	sh.Gate = func(cmd string) (string, int, bool) {
+		if strings.HasPrefix(cmd, "'vim-cmd' 'vmsvc/message'") || strings.HasPrefix(cmd, "vim-cmd vmsvc/message") && len(strings.Fields(cmd)) > 3 {
+			return "Failed to login: Connection refused\n", 1, answers.Add(1) == 1
+		}
+		return "", 0, false
+	}
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "8M"}, "vm1"), "")
+	w.Ask("vm1", vmtest.Moved())
+	want(t, "rpower on -f", c.Power(t, vm.WordOn, true, "vm1"), "vm1: on")
+	if answers.Load() != 2 {
+		t.Errorf("%d answers were given", answers.Load())
+	}
+}
+
 // Two guests of one name are told apart by UUID; a command on either is refused
 // where that is not known.
 func TestDuplicateNamesOverSSH(t *testing.T) {

@@ -1,7 +1,9 @@
 package vmtest
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -34,6 +36,38 @@ func (w *World) Down() {
 func (w *World) Break() {
 	w.front.Close()
 	_ = w.Up()
+}
+
+// BreakAt breaks the connection that a call comes by, once: before the call is
+// carried out, or after it and before its answer.
+func (w *World) BreakAt(method string, after bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.breakAt, w.breakAfter = method, after
+}
+
+// breaks says whether a request's connection breaks after it, and breaks it
+// before it.
+func (w *World) breaks(r *http.Request) (after bool) {
+	w.mu.Lock()
+	method, after := w.breakAt, w.breakAfter
+	w.mu.Unlock()
+	if method == "" {
+		return false
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if !bytes.Contains(body, []byte("<"+method+" ")) {
+		return false
+	}
+	w.BreakAt("", false)
+	if !after {
+		panic(http.ErrAbortHandler)
+	}
+	return true
 }
 
 // Up brings it back, at its old address.

@@ -91,6 +91,8 @@ type World struct {
 	pending    map[types.ManagedObjectReference]chan string // questions that wait
 	refuse     map[string]*refusal                          // by method
 	cuts       []int64                                      // where transfers of files break
+	breakAt    string                                       // the call that breaks its connection; see BreakAt
+	breakAfter bool
 	shells     []*Shell
 	keys       map[string]bool        // of clients' sessions
 	lines      map[string]*SerialPort // of guests that run, by name

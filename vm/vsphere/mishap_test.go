@@ -82,6 +82,21 @@ func TestConnectionBreaks(t *testing.T) {
 	agrees(t, c, "esx1")
 }
 
+// An answer whose connection breaks is given again, unless the host has had it.
+func TestAnswerBreaks(t *testing.T) {
+	for name, after := range map[string]bool{"before the host has it": false, "before the host says so": true} {
+		t.Run(name, func(t *testing.T) {
+			w := vmtest.New(t, vmtest.Options{})
+			c := cluster(t, w)
+			want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1"), "")
+			w.Ask("vm1", vmtest.Moved())
+			w.BreakAt("AnswerVM", after)
+			want(t, "rpower on -f", c.Power(t, vm.WordOn, true, "vm1"), "vm1: on")
+			agrees(t, c, "esx1")
+		})
+	}
+}
+
 // Guests of one name are told apart by their host, then by their UUID; where
 // neither does, nothing is done to any.
 func TestDuplicateNames(t *testing.T) {

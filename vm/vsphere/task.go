@@ -38,7 +38,8 @@ type run struct {
 	byVM     map[types.ManagedObjectReference][]*job // by guest
 	pc       *property.Collector
 	version  string
-	losses   int // collectors that went away
+	losses   int   // collectors that went away
+	unsaid   error // why an answer did not get through; nil: all did
 }
 
 // tasks is how many tasks the endpoint is given at a time.
@@ -166,6 +167,10 @@ func (r *run) step(ctx context.Context) error {
 		}
 	}
 	r.expire(ctx)
+	if why := r.unsaid; why != nil { // a new collector tells again what is asked
+		r.unsaid = nil
+		return r.reconnect(ctx, why)
+	}
 	return nil
 }
 
@@ -308,7 +313,11 @@ func (r *run) question(ctx context.Context, ref types.ManagedObjectReference, q 
 			continue
 		}
 		req := types.AnswerVM{This: ref, QuestionId: q.ID, AnswerChoice: key}
-		if _, err := methods.AnswerVM(ctx, r.c.vc, &req); err != nil {
+		switch _, err := methods.AnswerVM(ctx, r.c.vc, &req); {
+		case err == nil:
+		case isBroken(err):
+			j.asked, r.unsaid = "", err
+		default:
 			j.answer = wrap(err)
 		}
 	}
