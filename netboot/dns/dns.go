@@ -135,8 +135,17 @@ const (
 // waiting. Limit is what the way back takes; zero: what the asker says. Of q
 // the name may be left to be spelt.
 func (s *Server) reply(m moment, buf, msg []byte, from netip.Addr, limit int, q *query) ([]byte, verdict) {
-	err := q.read(msg)
-	if err == errSilent {
+	_ = q.read(msg)
+	m.find(q)
+	return s.respond(m, buf, from, limit, q)
+}
+
+// find has what is remembered of questions at hand for respond.
+func (m moment) find(all ...*query) { m.memory.find(m.table.number, all) }
+
+// respond is reply to a message that was read.
+func (s *Server) respond(m moment, buf []byte, from netip.Addr, limit int, q *query) ([]byte, verdict) {
+	if q.fault == errSilent {
 		s.count.malformed.Add(1)
 		return nil, silent
 	}
@@ -146,7 +155,7 @@ func (s *Server) reply(m moment, buf, msg []byte, from netip.Addr, limit int, q 
 	}
 	var r reply
 	r.start(buf, q)
-	if rcode, ok := err.(rcodeError); ok {
+	if rcode, ok := q.fault.(rcodeError); ok {
 		return r.refuse(int(rcode), limit), replied
 	}
 	if q.opcode == miekg.OpcodeUpdate && s.Updater != nil {
@@ -176,7 +185,7 @@ func (s *Server) reply(m moment, buf, msg []byte, from netip.Addr, limit int, q 
 // answer writes into r what is known about q, from memory or from the table.
 // False: it is not ours.
 func (m moment) answer(r *reply, q *query) bool {
-	if m.memory.answer(r, q, m.table.number) {
+	if q.remember(r) {
 		return true
 	}
 	q.spell()

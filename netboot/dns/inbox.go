@@ -48,17 +48,19 @@ func (in *inbox) take(fd int) bool {
 	return fault != unix.EAGAIN // others are ICMP errors about earlier answers
 }
 
-// message is question i and who asks.
-func (in *inbox) message(i int) ([]byte, netip.Addr) {
-	h, sa := &in.heads[i], &in.names[i]
+func (in *inbox) message(i int) []byte { return in.bufs[i][:in.heads[i].Len] }
+
+// from is who asks question i.
+func (in *inbox) from(i int) netip.Addr {
+	sa := &in.names[i]
 	if sa.Family == unix.AF_INET {
-		return in.bufs[i][:h.Len], netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
+		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
 	}
 	a := netip.AddrFrom16(sa.Addr).Unmap()
 	if sa.Scope_id != 0 && a.Is6() {
-		a = a.WithZone(strconv.Itoa(int(sa.Scope_id)))
+		return a.WithZone(strconv.Itoa(int(sa.Scope_id)))
 	}
-	return in.bufs[i][:h.Len], a
+	return a
 }
 
 // source makes of the control message that came with question i the one by

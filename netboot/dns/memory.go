@@ -47,32 +47,46 @@ type remembered struct {
 
 func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
 
-func (m *memory) hash(q *query) uint64 { return maphash.Bytes(m.seed, q.text) ^ uint64(q.qtype)<<32 }
-
 // keeps says whether a question is one whose answers are kept. The text of an
 // odd name may be another name's too.
-func (q *query) keeps() bool { return q.qclass == miekg.ClassINET && !q.odd }
+func (q *query) keeps() bool { return q.fault == nil && q.qclass == miekg.ClassINET && !q.odd }
 
-// answer writes what is remembered of a question into r. False: nothing is.
-func (m *memory) answer(r *reply, q *query, table uint64) bool {
-	if !q.keeps() {
+// find finds what is remembered of questions. To look into memory that is far
+// from the processor is most of the work, and many such looks take little
+// longer than one if none needs what another one finds: so it is a step for all
+// after the other.
+func (m *memory) find(table uint64, all []*query) {
+	for _, q := range all {
+		q.hash = maphash.Bytes(m.seed, q.text) ^ uint64(q.qtype)<<32
+	}
+	for _, q := range all {
+		q.found = m.sets[q.hash%memorySets].tagged(q.hash)
+	}
+	for _, q := range all {
+		if e := q.found; e != nil && (e.hash != q.hash || e.table != table || e.qtype != q.qtype) {
+			q.found = nil
+		}
+	}
+}
+
+func (s *memorySet) tagged(hash uint64) *remembered {
+	for i := range s.tags {
+		if s.tags[i].Load() == uint32(hash>>32) {
+			return s.entries[i].Load()
+		}
+	}
+	return nil
+}
+
+// remember writes what was found into r. False: nothing was.
+func (q *query) remember(r *reply) bool {
+	e := q.found
+	if e == nil || !q.keeps() || !bytes.Equal(e.data[:e.text], q.text) {
 		return false
 	}
-	h := m.hash(q)
-	set := &m.sets[h%memorySets]
-	for i := range set.tags {
-		if set.tags[i].Load() != uint32(h>>32) {
-			continue
-		}
-		e := set.entries[i].Load()
-		if e == nil || e.hash != h || e.table != table || e.qtype != q.qtype || !bytes.Equal(e.data[:e.text], q.text) {
-			continue
-		}
-		r.buf = append(r.buf, e.data[e.text:]...)
-		r.rcode, r.an, r.nsct, r.ar = int(e.rcode), e.an, e.nsct, e.ar
-		return true
-	}
-	return false
+	r.buf = append(r.buf, e.data[e.text:]...)
+	r.rcode, r.an, r.nsct, r.ar = int(e.rcode), e.an, e.nsct, e.ar
+	return true
 }
 
 // keep remembers r, of which no more than the records is written yet.
@@ -81,7 +95,7 @@ func (m *memory) keep(r *reply, q *query, table uint64) {
 	if !q.keeps() || r.outward != "" || len(q.text)+len(records) > memoryLength {
 		return
 	}
-	h := m.hash(q)
+	h := q.hash
 	set := &m.sets[h%memorySets]
 	at := int(h >> 32 % memoryWays)
 	for i := range set.entries {

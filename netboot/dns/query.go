@@ -33,6 +33,12 @@ func (e rcodeError) Error() string { return miekg.RcodeToString[int(e)] }
 
 // A query is a question, read in place.
 type query struct {
+	asked
+	room [maxName]byte
+}
+
+type asked struct {
+	fault  error // what read returned
 	id     uint16
 	flags  uint16
 	opcode int
@@ -49,7 +55,8 @@ type query struct {
 	version uint8
 	extra   bool // has records beside a question and OPT: not a plain one
 
-	room [maxName]byte
+	hash  uint64      // for memory
+	found *remembered // there
 }
 
 // parse reads a message and spells its name.
@@ -65,7 +72,12 @@ func (q *query) spell() { q.name = string(q.text) }
 // header and the question are read, and extra is set. With an rcodeError the
 // header is known, and the question where it could be read.
 func (q *query) read(b []byte) error {
-	*q = query{size: plainUDP}
+	q.asked = asked{size: plainUDP}
+	q.fault = q.message(b)
+	return q.fault
+}
+
+func (q *query) message(b []byte) error {
 	if len(b) < headerSize {
 		return errSilent
 	}

@@ -61,7 +61,8 @@ type reader struct {
 	in      *inbox
 	out     *outbox
 	room    [batchSize][]byte // for the answers
-	query   query             // the one in hand
+	queries [batchSize]query
+	asked   [batchSize]*query // each of them
 	slots   chan struct{}     // holds one for each question that waits
 	waiting *sync.WaitGroup   // for those
 	wanted  chan struct{}     // holds one when another reader would help
@@ -71,6 +72,7 @@ func newReader(s *Server, sock *socket, slots chan struct{}, waiting *sync.WaitG
 	r := &reader{s: s, sock: sock, in: newInbox(), out: newOutbox(sock), slots: slots, waiting: waiting, wanted: wanted}
 	for i := range r.room {
 		r.room[i] = make([]byte, 0, 1500)
+		r.asked[i] = &r.queries[i]
 	}
 	return r
 }
@@ -105,7 +107,11 @@ func (r *reader) batch(ctx context.Context) bool {
 		default:
 		}
 	}
+	for i := range r.in.came {
+		_ = r.asked[i].read(r.in.message(i))
+	}
 	m := r.s.moment() // after they came: what was changed before is in it
+	m.find(r.asked[:r.in.came]...)
 	for i := range r.in.came {
 		r.question(ctx, m, i)
 	}
@@ -117,13 +123,13 @@ func (r *reader) batch(ctx context.Context) bool {
 
 // question puts the answer to question i into the outbox, or has it come later.
 func (r *reader) question(ctx context.Context, m moment, i int) {
-	raw, from := r.in.message(i)
-	msg, v := r.s.reply(m, r.room[i], raw, from, 0, &r.query)
+	from, q := r.in.from(i), r.asked[i]
+	msg, v := r.s.respond(m, r.room[i], from, 0, q)
 	switch v {
 	case silent:
 		return
 	case whole:
-		msg = r.s.transferUDP(r.room[i], &r.query, from)
+		msg = r.s.transferUDP(r.room[i], q, from)
 	case later, change:
 		select {
 		case r.slots <- struct{}{}:
@@ -131,7 +137,7 @@ func (r *reader) question(ctx context.Context, m moment, i int) {
 			r.s.count.dropped.Add(1) // the asker asks again
 			return
 		}
-		raw, to, back := bytes.Clone(raw), r.in.names[i], bytes.Clone(r.in.source(i))
+		raw, to, back := bytes.Clone(r.in.message(i)), r.in.names[i], bytes.Clone(r.in.source(i))
 		r.waiting.Add(1)
 		go func() {
 			defer func() { <-r.slots; r.waiting.Done() }()

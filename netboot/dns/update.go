@@ -214,7 +214,7 @@ func (t *table) has(z *Zone, name string, qtype uint16) bool {
 // values are a name's records of a type, as value writes them.
 func (t *table) values(z *Zone, name string, qtype uint16) (all []string) {
 	var r reply
-	q := query{name: name, qtype: qtype, qclass: miekg.ClassINET, qname: appendName(nil, name)}
+	q := query{asked: asked{name: name, qtype: qtype, qclass: miekg.ClassINET, qname: appendName(nil, name)}}
 	r.start(nil, &q)
 	t.answer(&r, &q)
 	var m miekg.Msg
