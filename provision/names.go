@@ -72,7 +72,8 @@ func (n *Names) Snapshot() *nodedb.Snapshot { return n.snap }
 // Server is our own name; "" where the site has no domain.
 func (n *Names) Server() string { return n.server }
 
-// Domains are the domains that are ours: the site's and the networks'.
+// Domains are the domains that are ours: the site's, the networks' and those of
+// their dynamic clients.
 func (n *Names) Domains() []string {
 	var out []string
 	add := func(d string) {
@@ -83,6 +84,9 @@ func (n *Names) Domains() []string {
 	add(n.snap.Site("domain"))
 	for _, nw := range n.snap.Networks() {
 		add(nw.Domain)
+	}
+	for _, nw := range n.snap.Networks() {
+		add(nw.Attr("networks.ddnsdomain"))
 	}
 	return out
 }

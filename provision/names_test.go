@@ -133,6 +133,30 @@ func TestLeaseSerial(t *testing.T) {
 	}
 }
 
+// TestDynamicDomain: dynamic clients' names are in the domain that their network
+// has for them, which is ours to answer for.
+func TestDynamicDomain(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	db := nodedbtest.New(t, nodedbtest.Site("domain", "cluster.test"),
+		nodedbtest.Network("net1", "10.1.0.0", "255.255.0.0", "networks.domain=own.test", "networks.ddnsdomain=Guests.test"))
+	if err := db.Update(t.Context(), func(tx *nodedb.Tx) error {
+		putLease(tx, netip.MustParseAddr("10.1.0.9"), Lease{MAC: "52:54:00:00:00:09", Name: "laptop", Expires: now.Add(time.Hour)}, now)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	n := NewNames(db.Snapshot(), now)
+	if got := strings.Join(n.Domains(), " "); got != "cluster.test own.test guests.test" {
+		t.Errorf("domains %s", got)
+	}
+	if a, _, ok := n.Lookup("laptop.guests.test"); !ok || a.String() != "10.1.0.9" {
+		t.Errorf("it has %v %v", a, ok)
+	}
+	if _, _, ok := n.Lookup("laptop.own.test"); ok {
+		t.Error("it is answered for in the nodes' domain")
+	}
+}
+
 // TestLongNames: a name that DNS cannot hold is not cut, but left out, and makedns
 // says so; the longest that it can is answered.
 func TestLongNames(t *testing.T) {

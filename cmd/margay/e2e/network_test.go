@@ -176,7 +176,7 @@ func shared(t *testing.T, l *lab) {
 		t.Fatalf("%v %s", err, out)
 	}
 	second := l.lan.NewHost(t)
-	l.run(t, "mkdef", "-t", "network", "second", "net=10.83.0.0", "mask=255.255.255.0", "gateway=10.83.0.254", "mgtifname=eth0", "dynamicrange=10.83.0.100-10.83.0.149")
+	l.run(t, "mkdef", "-t", "network", "second", "net=10.83.0.0", "mask=255.255.255.0", "gateway=10.83.0.254", "mgtifname=eth0", "dynamicrange=10.83.0.100-10.83.0.149", "ddnsdomain=guests.test")
 	l.run(t, "chdef", "-t", "network", "10_77_0_0-255_255_255_0", "dynamicrange=10.77.0.250-10.77.0.250")
 	l.run(t, "mkdef", "-t", "node", "esx83", "groups=all", "ip=10.83.0.19", "mac="+second.MAC("eth0").String())
 	defer l.run(t, "rmdef", "-t", "network", "second")
@@ -193,7 +193,13 @@ func shared(t *testing.T, l *lab) {
 	if !strings.HasPrefix(addr, "10.83.0.1") {
 		t.Errorf("with the first network used up it is given %s", addr)
 	}
-	udhcpc(t, stranger).has(t, "ip="+addr) // the one it had
+	udhcpc(t, stranger, "-x", "hostname:laptop").has(t, "ip="+addr, "domain=cluster.test") // the one it had
+	for _, args := range []string{"laptop.guests.test", "-x " + addr} {
+		out, err := run(t, l.lan.NewHost(t, "10.77.0.5/24"), "dig", append([]string{"@" + serverAddr, "+short"}, strings.Fields(args)...)...)
+		if got := strings.TrimSpace(string(out)); err != nil || got != addr && got != "laptop.guests.test." {
+			t.Errorf("dig %s: %q, %v", args, got, err)
+		}
+	}
 	t.Run("dhcpcd", func(t *testing.T) { dhcpcd(t, l.lan.NewHost(t), "10.83.0.1") })
 	t.Run("dhclient", func(t *testing.T) {
 		h := l.lan.NewHost(t)
@@ -246,13 +252,13 @@ func (w words) value(name string) string {
 }
 
 // udhcpc takes an address on a host, and returns what it was told.
-func udhcpc(t *testing.T, h *netboottest.Host) words {
+func udhcpc(t *testing.T, h *netboottest.Host, more ...string) words {
 	t.Helper()
 	told, script := filepath.Join(t.TempDir(), "told"), filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ $1 != bound ] || env > "+told+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	out, err := run(t, h, "udhcpc", "-f", "-q", "-n", "-t", "10", "-T", "2", "-i", "eth0", "-s", script)
+	out, err := run(t, h, "udhcpc", append([]string{"-f", "-q", "-n", "-t", "10", "-T", "2", "-i", "eth0", "-s", script}, more...)...)
 	if err != nil {
 		t.Fatalf("udhcpc: %v\n%s", err, out)
 	}
