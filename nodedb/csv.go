@@ -99,7 +99,7 @@ func (p *csvParser) header(t *Table) ([]int, error) {
 	line, rest, _ := strings.Cut(p.text, "\n")
 	line = strings.TrimSuffix(line, "\r")
 	if !strings.HasPrefix(line, "#") {
-		return nil, fmt.Errorf("line 1: no header: it begins with # and names the columns: %w", ErrInvalid)
+		return nil, fmt.Errorf("Data missing header line starting with #: %w", ErrInvalid)
 	}
 	p.text, p.line = rest, 2
 	var columns []int
@@ -107,7 +107,7 @@ func (p *csvParser) header(t *Table) ([]int, error) {
 		name = strings.Trim(strings.TrimSpace(name), `"`)
 		i := t.Index(name)
 		if i < 0 {
-			return nil, fmt.Errorf("line 1: No column %q in table %q: %w", name, t.Name, ErrInvalid)
+			return nil, fmt.Errorf("The header line indicates that column '%s' should exist, which is not defined in the schema for '%s': %w", name, t.Name, ErrInvalid)
 		}
 		if slices.Contains(columns, i) {
 			return nil, fmt.Errorf("line 1: column %s twice: %w", name, ErrInvalid)
@@ -174,7 +174,7 @@ func (p *csvParser) field() (string, error) {
 	p.line += strings.Count(f, "\n")
 	p.text = strings.TrimLeft(rest, " \t\r")
 	if p.text != "" && p.text[0] != ',' && p.text[0] != '\n' {
-		return "", fmt.Errorf("line %d: text after a quoted field: %w", p.line, ErrInvalid)
+		return "", fmt.Errorf("CSV unescaped \" in record on line %d: %w", p.line, ErrInvalid)
 	}
 	return f, nil
 }

@@ -94,13 +94,13 @@ func TestParseCSV(t *testing.T) {
 
 func TestParseCSVRefuses(t *testing.T) {
 	tests := []struct{ name, text, want string }{
-		{"no header", "\"a\",\"b\"\n", "line 1: no header"},
-		{"empty", "", "line 1: no header"},
-		{"unknown column", "#key,val\n", `No column "val" in table "site"`},
+		{"no header", "\"a\",\"b\"\n", "Data missing header line starting with #"},
+		{"empty", "", "Data missing header line starting with #"},
+		{"unknown column", "#key,val\n", "column 'val' should exist, which is not defined in the schema for 'site'"},
 		{"column twice", "#key,key\n", "column key twice"},
 		{"open quote", "#key,value\n\"a\",\"b\n", "CSV unmatched quote in line 2"},
 		{"quote within", "#key,value\na,b\"c\n", "CSV unmatched quote in line 2"},
-		{"text after quote", "#key,value\n\"a\"x,b\n", "line 2: text after"},
+		{"text after quote", "#key,value\n\"a\"x,b\n", "CSV unescaped \" in record on line 2"},
 		{"too many", "#key,value\na,b\nc,d,e\n", "Too many fields on line 3"},
 		{"no key", "#key,value\n,b\n", "line 2: table site: no value for key"},
 		{"key twice", "#key,value\na,b\na,c\n", "line 3: the same key as on line 2"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -108,7 +109,7 @@ func addStatements(ctx context.Context, s *Session, nodes []*nodedb.Node) error 
 // nodesOrAll takes "all" for every node, in no matter which group.
 func nodesOrAll(s *Session, snap *nodedb.Snapshot, args []string) ([]*nodedb.Node, error) {
 	if len(args) == 1 && args[0] == "all" {
-		return snap.Nodes(), nil
+		return slices.DeleteFunc(slices.Clone(snap.Nodes()), (*nodedb.Node).Off), nil
 	}
 	nodes, rest, err := s.Nodes(snap, args)
 	if err == nil && len(rest) > 0 {
