@@ -154,14 +154,9 @@ func (s *Server) defers(k *sock, b *backlog, x *exchange) bool {
 	if !b.deferred.begin() {
 		return false // the line may have room
 	}
-	x.at = time.Now()
 	ok = d.Defer(x.m, func(plan *netboot.Plan, err error) {
 		defer b.deferred.end()
 		defer s.pool.Put(x)
-		if time.Since(x.at) > stale {
-			s.count.dropped.Add(1)
-			return
-		}
 		s.finish(k, x, plan, err)
 	})
 	if !ok {

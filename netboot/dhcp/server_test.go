@@ -327,6 +327,7 @@ func TestDeferred(t *testing.T) {
 	}
 	answer := make([]byte, 1500)
 	r.SetReadDeadline(time.Now().Add(time.Minute))
+	// However late: what it waited for is done.
 	for i := many - 1; i > 0; i-- {
 		p := testPlan
 		waiting[i](&p, nil)
