@@ -48,7 +48,7 @@ func (c *Client) Run(ctx context.Context, req *Request, stdin io.Reader, stdout,
 	case err != nil:
 		return 1, err
 	}
-	p := &printer{out: bufio.NewWriterSize(stdout, 16<<10), err: stderr, json: c.JSON, tty: req.TTY}
+	p := &printer{out: bufio.NewWriterSize(stdout, 4<<10), err: stderr, json: c.JSON, tty: req.TTY}
 	code, err := c.frames(in, conn, stdin, p)
 	p.out.Flush()
 	if ctx.Err() != nil {
@@ -92,7 +92,7 @@ func (c *Client) words(ask *Request) (first, then []byte, err error) {
 func upgrade(conn net.Conn, first, then []byte) (*bufio.Reader, error) {
 	// Who refuses need not have read all of it: what he says counts.
 	_, sendErr := conn.Write(first)
-	in := bufio.NewReaderSize(conn, 16<<10)
+	in := bufio.NewReaderSize(conn, 8<<10)
 	if len(then) == 0 { // the daemon has all and says so in these words
 		if b, err := in.Peek(len(upgraded)); err == nil && string(b) == upgraded {
 			in.Discard(len(upgraded))
