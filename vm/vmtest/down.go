@@ -43,31 +43,54 @@ func (w *World) Break() {
 func (w *World) BreakAt(method string, after bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.breakAt, w.breakAfter = method, after
+	w.at = &happening{method: method, after: after, do: func() { panic(http.ErrAbortHandler) }}
 }
 
-// breaks says whether a request's connection breaks after it, and breaks it
-// before it.
-func (w *World) breaks(r *http.Request) (after bool) {
+// Before has something happen before the next call of a method is carried out.
+func (w *World) Before(method string, do func()) {
 	w.mu.Lock()
-	method, after := w.breakAt, w.breakAfter
+	defer w.mu.Unlock()
+	w.at = &happening{method: method, do: do}
+}
+
+// A happening is what a call of a method brings about, once.
+type happening struct {
+	method string
+	after  bool
+	do     func()
+}
+
+// happens has what is to happen before a request happen, and returns what
+// happens after it.
+func (w *World) happens(r *http.Request) (after func()) {
+	after = func() {}
+	w.mu.Lock()
+	at := w.at
 	w.mu.Unlock()
-	if method == "" {
-		return false
+	if at == nil {
+		return after
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if !bytes.Contains(body, []byte("<"+method+" ")) {
-		return false
+	if !bytes.Contains(body, []byte("<"+at.method+" ")) {
+		return after
 	}
-	w.BreakAt("", false)
-	if !after {
-		panic(http.ErrAbortHandler)
+	w.mu.Lock()
+	mine := w.at == at
+	if mine {
+		w.at = nil
 	}
-	return true
+	w.mu.Unlock()
+	switch {
+	case mine && at.after:
+		return at.do
+	case mine:
+		at.do()
+	}
+	return after
 }
 
 // Up brings it back, at its old address.

@@ -91,8 +91,7 @@ type World struct {
 	pending    map[types.ManagedObjectReference]chan string // questions that wait
 	refuse     map[string]*refusal                          // by method
 	cuts       []int64                                      // where transfers of files break
-	breakAt    string                                       // the call that breaks its connection; see BreakAt
-	breakAfter bool
+	at         *happening                                   // see BreakAt and Before
 	shells     []*Shell
 	keys       map[string]bool        // of clients' sessions
 	lines      map[string]*SerialPort // of guests that run, by name

@@ -97,6 +97,20 @@ func TestAnswerBreaks(t *testing.T) {
 	}
 }
 
+// A session that ends before the question of its task was heard of hears of it
+// in the next.
+func TestSessionEndsBeforeQuestion(t *testing.T) {
+	w := vmtest.New(t, vmtest.Options{})
+	c := cluster(t, w)
+	want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1"), "")
+	w.Ask("vm1", vmtest.Moved())
+	w.Before("WaitForUpdatesEx", func() { w.EndSessions() })
+	want(t, "rpower on -f", c.Power(t, vm.WordOn, true, "vm1"), "vm1: on")
+	if w.Count("Login") < 2 {
+		t.Error("no session ended")
+	}
+}
+
 // Guests of one name are told apart by their host, then by their UUID; where
 // neither does, nothing is done to any.
 func TestDuplicateNames(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"margay/vm"
@@ -206,23 +207,41 @@ func (r *run) reconnect(ctx context.Context, err error) error {
 // maxLosses is how many collectors may go away under one batch.
 const maxLosses = 5
 
-// again watches what is in flight through a new collector. Unless it was the session that ended,
-// guests are left out: one that is gone makes
-// the whole collector fail, and the tasks are what counts.
+// again watches what is in flight through a new collector. Where a guest is
+// gone guests are left out: the whole collector would fail, and the tasks are
+// what counts.
 func (r *run) again(ctx context.Context, why error) error {
 	if r.losses++; r.losses > maxLosses {
 		return wrap(why)
 	}
 	r.close()
 	r.pc = nil
-	var jobs []*job
+	err := r.watch(ctx, r.running(guestGone(why)))
+	if guestGone(err) {
+		err = r.watch(ctx, r.running(true))
+	}
+	return wrap(err)
+}
+
+// running are the jobs in flight, from now on without their guests if alone.
+func (r *run) running(alone bool) (jobs []*job) {
 	for _, j := range r.inflight {
-		if !isNotAuthenticated(why) && !isBroken(why) {
+		if alone {
 			j.vm = types.ManagedObjectReference{}
 		}
 		jobs = append(jobs, j)
 	}
-	return wrap(r.watch(ctx, jobs))
+	return jobs
+}
+
+// guestGone says whether what a request named and is not there is a guest, and
+// not what the session has lost.
+func guestGone(err error) bool {
+	if !soap.IsSoapFault(err) {
+		return false
+	}
+	f, ok := soap.ToSoapFault(err).VimFault().(types.ManagedObjectNotFound)
+	return ok && f.Obj.Type == "VirtualMachine"
 }
 
 // patience is how long to wait for news: until the next deadline, half a
