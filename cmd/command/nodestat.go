@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"margay/nodedb"
+	"margay/provision/bmc"
 	"margay/provision/ping"
+	"margay/vm"
 )
 
 var nodestatCmd = &Command{
@@ -26,7 +28,8 @@ var nodestatCmd = &Command{
 to ping, shows what nodeset has it do, or ping; one that does not answer at all shows noping.
 
   -u   write it to the nodes' appstatus, and alive or unreachable to status
-  -p   and whether those that do not answer are switched on: rpower stat`,
+  -p   and whether those that do not answer are switched on, as rpower stat has
+       it: noping(on)`,
 	Group: GroupTable,
 	Flags: func(f *pflag.FlagSet) {
 		f.BoolP("updatedb", "u", false, "write it to the table")
@@ -88,19 +91,17 @@ func nodestat(ctx context.Context, s *Session, args []string) error {
 	}
 	stats := askAll(ctx, nodes)
 	pingDead(ctx, stats)
-	var dead []string
+	power := s.powerOfDead(ctx, stats)
 	for _, st := range stats {
 		if st.err != nil {
 			s.NodeError(st.node.Name, st.err)
 			continue
 		}
-		s.Node(st.node.Name, "%s", st.text())
-		if !st.alive {
-			dead = append(dead, st.node.Name)
+		text := st.text()
+		if state := power[st.node.Name]; state != "" && !st.alive {
+			text += "(" + state + ")"
 		}
-	}
-	if s.Bool("powerstat") && len(dead) > 0 {
-		s.inner(ctx, "rpower", strings.Join(dead, ","), "stat")
+		s.Node(st.node.Name, "%s", text)
 	}
 	if !s.Bool("updatedb") {
 		return nil
@@ -111,6 +112,43 @@ func nodestat(ctx context.Context, s *Session, args []string) error {
 		}
 		return nil
 	})
+}
+
+// powerOfDead returns, with -p, whether the nodes that do not answer are on, as
+// their hardware or their hypervisor says.
+func (s *Session) powerOfDead(ctx context.Context, stats []nodeStat) map[string]string {
+	var dead []*nodedb.Node
+	for _, st := range stats {
+		if st.err == nil && !st.alive {
+			dead = append(dead, st.node)
+		}
+	}
+	if !s.Bool("powerstat") || len(dead) == 0 {
+		return nil
+	}
+	power := make(map[string]string)
+	var mu sync.Mutex // guards power
+	set := func(node, state string) {
+		mu.Lock()
+		defer mu.Unlock()
+		power[node] = state
+	}
+	snap := s.DB.Snapshot()
+	c := s.control(snap, dead, byPower)
+	metal(ctx, s, snap, c.metal, func(ctx context.Context, t bmc.Target, c bmc.Controller) (string, error) {
+		return bmc.Power(ctx, c, bmc.Stat, t.Settle)
+	}, func(t bmc.Target, state string) { set(t.Node, state) })
+	if len(c.guests) > 0 && s.Guests != nil {
+		word, _ := vm.ParsePowerWord("stat")
+		s.Guests.Power(ctx, snap, c.guests, vm.PowerRequest{Word: word}, func(r vm.Result) {
+			if r.Err != nil {
+				s.NodeError(r.Node, r.Err)
+				return
+			}
+			set(r.Node, r.Text)
+		})
+	}
+	return power
 }
 
 // askAll asks many nodes at once and returns the answers in order.
