@@ -35,14 +35,11 @@ func (s *Server) serveUDP(ctx context.Context, c *Conn) error {
 	slots := make(chan struct{}, inHand)
 	var readers, waiting sync.WaitGroup
 	for _, u := range c.udp {
-		help := make(chan struct{}, 1)
-		for i := range min(runtime.GOMAXPROCS(0), maxReaders) {
-			r := newReader(s, u, slots, &waiting, help)
-			if i == 0 {
-				readers.Go(func() { r.read(ctx) })
-			} else {
-				readers.Go(func() { r.help(ctx) })
-			}
+		wanted := make(chan struct{}, 1)
+		more := func() *reader { return newReader(s, u, slots, &waiting, wanted) }
+		readers.Go(func() { more().read(ctx) })
+		for range min(runtime.GOMAXPROCS(0), maxReaders) - 1 {
+			readers.Go(func() { help(ctx, wanted, more) })
 		}
 	}
 	readers.Wait()
@@ -83,13 +80,18 @@ func (r *reader) read(ctx context.Context) {
 	}
 }
 
-// help reads along while batches are full.
-func (r *reader) help(ctx context.Context) {
+// help reads along while batches are full, with a reader that is made when it
+// is wanted first.
+func help(ctx context.Context, wanted <-chan struct{}, more func() *reader) {
+	var r *reader
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.wanted:
+		case <-wanted:
+		}
+		if r == nil {
+			r = more()
 		}
 		for r.batch(ctx) && r.in.came == batchSize {
 		}
