@@ -70,7 +70,7 @@ func (s *Snapshot) checkGroups() (list []Doubt) {
 			for where := range strings.SplitSeq(r.Attrs["nodegroup.wherevals"], "::") {
 				if w, err := ParseWhere(where); err != nil {
 					add(true, "wherevals: %v", err)
-				} else if _, err := nodeAttr(w.Attr); err != nil {
+				} else if _, err := nodeAttr(w.Attr); err != nil && keyedPlaces(w.Attr) == nil {
 					add(true, "wherevals: %v", err)
 				}
 			}

@@ -62,11 +62,15 @@ func (x *expander) selection(text string) (*nodeSet, error) {
 	if !ok {
 		return nil, fmt.Errorf("noderange %s: not an attribute and a value (nodehm.mgt==esx): %w", text, ErrInvalid)
 	}
+	set := x.empty()
+	if get := x.keyedReader(c.attr); get != nil {
+		set.addIf(func(s *slot) bool { return c.match(get(s)) })
+		return set, nil
+	}
 	get, err := nodeAttr(c.attr)
 	if err != nil {
 		return nil, fmt.Errorf("noderange %s: %w", text, err)
 	}
-	set := x.empty()
 	set.addWhere(c.attr, get, &c)
 	return set, nil
 }
