@@ -24,17 +24,28 @@ func (s *slot) csvLine(t *Table) string {
 	return l.text
 }
 
-// CSV returns a table of nodes as WriteCSV writes its rows. The records
-// remember their lines, so that of a table that is written often only those
-// are made that have changed. ok is false for other tables.
-func (s *Snapshot) CSV(t *Table) (text string, ok bool) {
+// csvBlock is about how much of a table's CSV is handed on at once.
+const csvBlock = 32 << 10
+
+// CSV hands on a table of nodes, block by block, as WriteCSV writes its rows. The
+// records remember their lines, so that of a table that is written often only
+// those are made that have changed. For other tables it returns false.
+func (s *Snapshot) CSV(t *Table, emit func(block string)) bool {
 	if t.Kind != KindNode {
-		return "", false
+		return false
 	}
-	var b strings.Builder
-	writeHeader(&b, t)
 	nodes := s.kind(KindNode)
-	b.Grow(64 * nodes.len())
+	b := new(strings.Builder)
+	b.Grow(min(csvBlock, 64*(1+nodes.len())))
+	write := func(line string) {
+		if b.Len()+len(line) > csvBlock && b.Len() > 0 {
+			emit(b.String())
+			b = new(strings.Builder)
+			b.Grow(csvBlock)
+		}
+		b.WriteString(line)
+	}
+	writeHeader(b, t)
 	var groups []*slot
 	if len(t.kinds()) > 1 {
 		for _, g := range s.kind(KindGroup).all() {
@@ -44,17 +55,18 @@ func (s *Snapshot) CSV(t *Table) (text string, ok bool) {
 	for name, n := range nodes.all() {
 		line := n.csvLine(t)
 		for len(groups) > 0 && (groups[0].rec.Name < name || groups[0].rec.Name == name && line == "") {
-			b.WriteString(groups[0].csvLine(t))
+			write(groups[0].csvLine(t))
 			groups = groups[1:]
 		}
 		// A name that is both a node's and a group's has one row: the node's.
 		if len(groups) > 0 && groups[0].rec.Name == name {
 			groups = groups[1:]
 		}
-		b.WriteString(line)
+		write(line)
 	}
 	for _, g := range groups {
-		b.WriteString(g.csvLine(t))
+		write(g.csvLine(t))
 	}
-	return b.String(), true
+	emit(b.String())
+	return true
 }

@@ -42,7 +42,7 @@ func TestCSV(t *testing.T) {
 			if err := nodedb.WriteCSV(&want, table, snap.Rows(table)); err != nil {
 				t.Fatal(err)
 			}
-			got, ok := snap.CSV(table)
+			got, ok := csvOf(snap, table)
 			if !ok || got != want.String() {
 				t.Fatalf("round %d, %s:\n%s\nwant\n%s", round, name, got, want.String())
 			}
@@ -52,7 +52,43 @@ func TestCSV(t *testing.T) {
 	if lines < 100 {
 		t.Errorf("only %d lines: the test shows nothing", lines)
 	}
-	if _, ok := db.Snapshot().CSV(nodedb.TableByName("site")); ok {
+	if _, ok := csvOf(db.Snapshot(), nodedb.TableByName("site")); ok {
 		t.Error("site is no table of nodes")
+	}
+}
+
+func csvOf(snap *nodedb.Snapshot, table *nodedb.Table) (string, bool) {
+	var b strings.Builder
+	ok := snap.CSV(table, func(block string) { b.WriteString(block) })
+	return b.String(), ok
+}
+
+// TestCSVBlocks: of a large table no line is lost between two blocks, or parted.
+func TestCSVBlocks(t *testing.T) {
+	db := nodedbtest.New(t)
+	err := db.Update(t.Context(), func(tx *nodedb.Tx) error {
+		for i := range 3000 {
+			tx.Set(nodedb.Key{Kind: nodedb.KindNode, Name: fmt.Sprint("n", i)}, "nodelist.comments", strings.Repeat("x", i%90))
+		}
+		tx.Set(nodedb.Key{Kind: nodedb.KindNode, Name: "n77"}, "nodelist.comments", strings.Repeat("long", 20<<10))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := nodedb.TableByName("nodelist")
+	var want, got strings.Builder
+	if err := nodedb.WriteCSV(&want, table, db.Snapshot().Rows(table)); err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	db.Snapshot().CSV(table, func(block string) {
+		if blocks++; !strings.HasSuffix(block, "\n") {
+			t.Errorf("block %d ends within a line", blocks)
+		}
+		got.WriteString(block)
+	})
+	if got.String() != want.String() || blocks < 3 {
+		t.Errorf("%d bytes in %d blocks, want %d", got.Len(), blocks, want.Len())
 	}
 }

@@ -60,8 +60,7 @@ func tabdump(ctx context.Context, s *Session, args []string) error {
 	s.settleAudit(ctx, t.Name)
 	name := s.String("file")
 	if name == "" && !s.Flags.Changed("where") && !s.Flags.Changed("number") && !hasSecrets(t) {
-		if text, ok := s.DB.Snapshot().CSV(t); ok {
-			s.Text(text)
+		if s.DB.Snapshot().CSV(t, s.Text) {
 			return nil
 		}
 	}
