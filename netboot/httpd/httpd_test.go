@@ -85,6 +85,26 @@ func (w *world) Observe(e netboot.Event) {
 	w.events = append(w.events, e)
 }
 
+// over waits until n answers are over for the server too, which the client has
+// whole a little before.
+func (w *world) over(t testing.TB, n int) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		done := 0
+		w.mu.Lock()
+		for _, e := range w.events {
+			if e.Done {
+				done++
+			}
+		}
+		w.mu.Unlock()
+		if done >= n {
+			return
+		}
+	}
+	t.Fatalf("not %d answers are over", n)
+}
+
 type inMemory struct{ *bytes.Reader }
 
 func (inMemory) Close() error { return nil }
@@ -385,15 +405,18 @@ func TestFilesReachSendfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	sp := &spy{Listener: l}
-	at := serveOn(t, &Server{Opener: &world{dir: dir}, Sends: 1}, sp)
+	w := &world{dir: dir}
+	at := serveOn(t, &Server{Opener: w, Observer: w, Sends: 1}, sp)
 	if _, body := get(t, "GET", at+"/mod"); body != string(noise(size)) {
 		t.Error("content differs")
 	}
+	w.over(t, 1)
 	if n := sp.files.Load(); n < size-512 { // the first bytes leave with the header
 		t.Errorf("%d of %d bytes went straight from the file", n, size)
 	}
 	sp.files.Store(0)
 	get(t, "GET", at+"/mod", "Range", "bytes=1000000-2999999")
+	w.over(t, 2)
 	if n := sp.files.Load(); n < 2_000_000-512 {
 		t.Errorf("%d of a range of 2000000 bytes went straight from the file", n)
 	}
