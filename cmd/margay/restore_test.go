@@ -56,7 +56,6 @@ func nodesOf(t *testing.T, state string) string {
 // old table.
 func TestRestoreBesideLogs(t *testing.T) {
 	state, backup := killed(t)
-	db := filepath.Join(state, "margay.db")
 	if out, err := margay(t, "restore", backup, "--state", state); err == nil || !strings.Contains(out, "--force") {
 		t.Errorf("without --force: %s", out)
 	}
@@ -65,14 +64,13 @@ func TestRestoreBesideLogs(t *testing.T) {
 		t.Fatalf("after a look: %s", out)
 	}
 	state, backup = killed(t)
-	db = filepath.Join(state, "margay.db")
 	if out, err := margay(t, "restore", backup, "--state", state, "--force"); err != nil {
 		t.Fatalf("restore: %s", out)
 	}
 	if out := nodesOf(t, state); out != "n1 Secret-1" {
 		t.Errorf("restored: %s", out)
 	}
-	old, _ := filepath.Glob(db + ".before-restore-*")
+	old, _ := filepath.Glob(filepath.Join(state, "margay.db.before-restore-*"))
 	if len(old) != 1 {
 		t.Fatalf("the old table is %v", old)
 	}
