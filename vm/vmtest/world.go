@@ -318,10 +318,10 @@ func (w *World) EndSessions() int {
 		if session.NewManager(w.inUse).TerminateSession(context.Background(), []string{key}) == nil {
 			ended++
 		}
+		w.mu.Lock()
+		delete(w.keys, key) // there may be new ones already
+		w.mu.Unlock()
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.keys = map[string]bool{}
 	return ended
 }
 

@@ -242,7 +242,8 @@ func (d Dialer) keepAlive(c *Conn) {
 }
 
 // relogin logs in again where the session has ended and sends the request
-// once more: a host that says NotAuthenticated has done nothing. A request for
+// once more: a host that says NotAuthenticated has done nothing, and one that
+// is asked for properties says it of each of them. A request for
 // reading is also sent again where the connection broke, at once and then after
 // pauses, as often as the endpoint's limits say.
 type relogin struct {
@@ -255,10 +256,11 @@ func (r *relogin) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	for try := 1; ; {
 		seen := r.c.loginCount()
 		err := r.next.RoundTrip(ctx, req, res)
+		ended := isNotAuthenticated(err) || err == nil && missedSession(res)
 		switch {
-		case err == nil || ctx.Err() != nil:
+		case err == nil && !ended || ctx.Err() != nil:
 			return err
-		case isNotAuthenticated(err) && !again:
+		case ended && !again:
 			if err := r.c.login(ctx, seen); err != nil {
 				return err
 			}
@@ -280,6 +282,27 @@ func isNotAuthenticated(err error) bool {
 		return false
 	}
 	_, ok := soap.ToSoapFault(err).VimFault().(types.NotAuthenticated)
+	return ok
+}
+
+// missedSession says whether an answer that should hold properties has no more
+// than their names, since nobody is logged in.
+func missedSession(res soap.HasFault) bool {
+	var objects []types.ObjectContent
+	switch res := res.(type) {
+	case *methods.RetrievePropertiesExBody:
+		if res.Res != nil && res.Res.Returnval != nil {
+			objects = res.Res.Returnval.Objects
+		}
+	case *methods.RetrievePropertiesBody:
+		if res.Res != nil {
+			objects = res.Res.Returnval
+		}
+	}
+	if len(objects) == 0 || len(objects[0].PropSet) > 0 || len(objects[0].MissingSet) == 0 {
+		return false
+	}
+	_, ok := objects[0].MissingSet[0].Fault.Fault.(*types.NotAuthenticated)
 	return ok
 }
 

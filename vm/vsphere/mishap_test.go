@@ -3,6 +3,7 @@ package vsphere_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -108,6 +109,34 @@ func TestSessionEndsBeforeQuestion(t *testing.T) {
 	want(t, "rpower on -f", c.Power(t, vm.WordOn, true, "vm1"), "vm1: on")
 	if w.Count("Login") < 2 {
 		t.Error("no session ended")
+	}
+}
+
+// A session that ends before any of a command's reads is not noticed.
+func TestSessionEndsBeforeReads(t *testing.T) {
+	w := vmtest.New(t, vmtest.Options{})
+	c := cluster(t, w)
+	for n := 1; ; n++ {
+		left := n
+		var count func()
+		count = func() {
+			if left--; left == 0 {
+				w.EndSessions()
+				return
+			}
+			w.Before("RetrievePropertiesEx", count)
+		}
+		w.Before("RetrievePropertiesEx", count)
+		want(t, fmt.Sprintf("mkvm, session ended before read %d", n), c.Make(t, vm.MakeRequest{Sizes: "1G"}, "vm1"), "")
+		want(t, fmt.Sprintf("rpower, session ended before read %d", n), c.Power(t, vm.WordOn, false, "vm1"), "vm1: on")
+		if left > 0 {
+			break
+		}
+		want(t, "rpower", c.Power(t, vm.WordOff, false, "vm1"), "vm1: off")
+		want(t, "rmvm", c.Remove(t, vm.RemoveRequest{Purge: true}, "vm1"), "vm1: purged")
+	}
+	if n := w.Count("Login"); n < 4 {
+		t.Errorf("%d logins: hardly a session ended", n)
 	}
 }
 
