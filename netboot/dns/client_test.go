@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	miekg "github.com/miekg/dns"
 
@@ -19,7 +20,7 @@ import (
 func dig(t *testing.T, h *netboottest.Host, args ...string) string {
 	t.Helper()
 	var out strings.Builder
-	cmd := exec.Command(netboottest.Binary(t, "dig"), append([]string{"+tries=1", "+time=5"}, args...)...)
+	cmd := exec.Command(netboottest.Binary(t, "dig"), append([]string{"+tries=1", "+time=30"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := h.Run(cmd); err != nil {
 		t.Fatalf("dig %v: %v\n%s", args, err, out.String())
@@ -31,6 +32,11 @@ func dig(t *testing.T, h *netboottest.Host, args ...string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// patient takes transfers of a server that has little of the machine.
+func patient() *miekg.Transfer {
+	return &miekg.Transfer{DialTimeout: time.Minute, ReadTimeout: time.Minute, WriteTimeout: time.Minute}
 }
 
 // listenIn serves on an address within a host.
@@ -151,7 +157,7 @@ func TestTransfer(t *testing.T) {
 			if qtype == "IXFR" {
 				m.SetIxfr(zone, 1, "mn.cluster.test.", "hostmaster.cluster.test.")
 			}
-			in, err := new(miekg.Transfer).In(m, at.String())
+			in, err := patient().In(m, at.String())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +180,7 @@ func TestTransfer(t *testing.T) {
 		}
 	}
 	policy.Store(&Policy{})
-	in, err := new(miekg.Transfer).In(ask("cluster.test.", "AXFR"), at.String())
+	in, err := patient().In(ask("cluster.test.", "AXFR"), at.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +195,7 @@ func TestTransferAgrees(t *testing.T) {
 	p := &Policy{Secondaries: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}
 	at := serve(t, &Server{Names: always(names), Policy: func() *Policy { return p }})
 	for _, z := range names.zones {
-		in, err := new(miekg.Transfer).In(ask(z.Name+".", "AXFR"), at.String())
+		in, err := patient().In(ask(z.Name+".", "AXFR"), at.String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -274,7 +274,7 @@ func TestTTL(t *testing.T) {
 		look("asked", m.Answer)
 	}
 	for _, zone := range []string{"cluster.test.", "1.10.in-addr.arpa."} {
-		in, err := new(miekg.Transfer).In(ask(zone, "AXFR"), at.String())
+		in, err := patient().In(ask(zone, "AXFR"), at.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -346,7 +346,7 @@ func TestClassless(t *testing.T) {
 			}
 		}
 	}
-	in, err := new(miekg.Transfer).In(ask(zone, "AXFR"), at.String())
+	in, err := patient().In(ask(zone, "AXFR"), at.String())
 	if err != nil {
 		t.Fatal(err)
 	}
