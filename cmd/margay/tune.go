@@ -16,7 +16,7 @@ const gcRoom = 48 << 20
 
 // gcBusyRoom is how much may while the server is busy: while more than one
 // collection a second would be needed with less.
-const gcBusyRoom = 256 << 20
+const gcBusyRoom = 96 << 20
 
 // gcMost bounds the percentage: a table of nothing needs no more either.
 const gcMost = 1000
