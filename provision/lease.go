@@ -189,7 +189,7 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 		return s.informed(snap, nets, m)
 	}
 	nw := s.leases.pick(snap, nets, m)
-	if m.Ask == netboot.AskRequest && m.Server.IsValid() && m.Server != s.ownIn(snap, nw, m) {
+	if m.Ask == netboot.AskRequest && m.Server.IsValid() && !s.meant(snap, nw, m) {
 		s.leases.forget(m)
 		return nil, netboot.ErrIgnore // it took another server's offer
 	}
@@ -273,7 +273,7 @@ func (s *Service) Defer(m netboot.Machine, done func(*netboot.Plan, error)) bool
 		return false
 	}
 	nw := s.leases.pick(snap, nets, m)
-	if m.Server.IsValid() && m.Server != s.ownIn(snap, nw, m) {
+	if m.Server.IsValid() && !s.meant(snap, nw, m) {
 		return false
 	}
 	p := s.leasePlan(snap, nw, m)

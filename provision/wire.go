@@ -79,6 +79,12 @@ func (s *Service) ownIn(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Mac
 	return m.Local
 }
 
+// meant says whether the server that a machine names is this one. It may name
+// the address of before, if that of its network has come since the offer.
+func (s *Service) meant(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Machine) bool {
+	return m.Server == m.Local || m.Server == s.ownIn(snap, nw, m)
+}
+
 // interfaceAddr is the address of the interface by which a node asks: its
 // node's, or that of the host name that mac.mac has behind the MAC.
 func interfaceAddr(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine) (netip.Addr, error) {

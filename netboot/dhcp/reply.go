@@ -27,7 +27,7 @@ func verdict(m *netboot.Machine, plan *netboot.Plan) byte {
 	case netboot.AskInform:
 		return msgAck
 	case netboot.AskRequest:
-		if m.Server.IsValid() && m.Server != identifier(m, plan) {
+		if m.Server.IsValid() && m.Server != identifier(m, plan) && m.Server != m.Local {
 			return 0 // it has taken another server's offer
 		}
 		if !m.Requested.IsValid() {

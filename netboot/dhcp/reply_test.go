@@ -76,6 +76,7 @@ func TestVerdict(t *testing.T) {
 		{"selecting another server", made(t, request54(other, right)), "0.0.0.0:68", testPlan, 0, ""},
 		{"selecting another server, wrongly", made(t, request54(other, wrong)), "0.0.0.0:68", nak, 0, ""},
 		{"selecting the plan's server", made(t, request54(other, right)), "0.0.0.0:68", via, msgAck, everybody},
+		{"selecting the address of before the plan's", made(t, request54(ours, right)), "0.0.0.0:68", via, msgAck, everybody},
 		{"selecting what was not offered", made(t, request54(ours, wrong)), "0.0.0.0:68", testPlan, msgNak, everybody},
 		{"init-reboot", made(t, rebooting(right)), "0.0.0.0:68", testPlan, msgAck, everybody},
 		{"init-reboot, elsewhere", made(t, rebooting(wrong)), "0.0.0.0:68", testPlan, msgNak, everybody},
