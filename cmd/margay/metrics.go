@@ -107,7 +107,7 @@ func (d *daemon) samples() []api.Sample {
 		gauge("nodes", "Nodes by what they boot and how they stand.", n, "mode", state.Mode, "status", state.Status)
 	}
 	gauge("dhcp_foreign_servers", "Other DHCP servers that were met within the last hour.", len(d.service.Strangers()))
-	gauge("heap_live_bytes", "Memory that the last collection found in use.", int(readHeap().live))
+	gauge("heap_live_bytes", "Memory that the last collection found in use.", int(liveHeap()))
 	gauge("leases", "Leases of dynamic ranges, past ones too.", len(provision.Leases(snap)))
 	return out
 }

@@ -14,10 +14,6 @@ import (
 // times a second under load, and every collection takes from commands.
 const gcRoom = 48 << 20
 
-// gcBusyRoom is how much may while the server is busy: while more than one
-// collection a second would be needed with less.
-const gcBusyRoom = 96 << 20
-
 // gcMost bounds the percentage: a table of nothing needs no more either.
 const gcMost = 1000
 
@@ -36,23 +32,11 @@ func tune(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	t := time.NewTicker(gcLook)
+	t := time.NewTicker(10 * time.Second)
 	defer t.Stop()
-	set, room, quiet := 100, uint64(gcRoom), 0
-	before := readHeap()
+	set := 100
 	for {
-		h := readHeap()
-		switch fill := (h.made - before.made) / uint64(gcLook/time.Second); {
-		case fill > gcRoom:
-			room, quiet = gcBusyRoom, 0
-		case room > gcRoom:
-			if quiet++; quiet == gcQuiet {
-				room = gcRoom
-				debug.FreeOSMemory() // what was needed for a while only
-			}
-		}
-		before = h
-		if p := gcPercent(h.live, room); p != set {
+		if p := gcPercent(liveHeap()); p != set {
 			debug.SetGCPercent(p)
 			set = p
 		}
@@ -64,28 +48,17 @@ func tune(ctx context.Context) error {
 	}
 }
 
-// How often tune looks, and after how many looks without much to do the server
-// is not busy any more.
-const (
-	gcLook  = 2 * time.Second
-	gcQuiet = 15
-)
-
 // gcPercent is how much garbage may gather, of what is in use.
-func gcPercent(live, room uint64) int {
-	return int(max(100, min(gcMost, room*100/max(live, 1))))
+func gcPercent(live uint64) int {
+	return int(max(100, min(gcMost, gcRoom*100/max(live, 1))))
 }
 
-// A heap is how much the last collection left, and how much was ever made.
-type heap struct{ live, made uint64 }
-
-func readHeap() (h heap) {
-	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+// liveHeap is how much the last collection left.
+func liveHeap() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(s)
-	for i, to := range []*uint64{&h.live, &h.made} {
-		if s[i].Value.Kind() == metrics.KindUint64 {
-			*to = s[i].Value.Uint64()
-		}
+	if s[0].Value.Kind() != metrics.KindUint64 {
+		return 0
 	}
-	return h
+	return s[0].Value.Uint64()
 }
