@@ -45,6 +45,13 @@ const (
 	takingsTime = 4 * time.Second
 )
 
+// While many ask, the next commit waits a little for others to join it: each
+// costs the processor as much as several exchanges.
+const (
+	gatherFrom = 3
+	gatherTime = 500 * time.Microsecond
+)
+
 // errLeaseLate is what becomes of a lease that could not be written in time.
 var errLeaseLate = errors.New("its lease was not written in time: the table's disk is slow, see margay doctor")
 
@@ -80,8 +87,12 @@ func (q *takings) write(ctx context.Context, l *leaser, t *taking) (bool, error)
 // writeAll writes what waits. While some are told, the next are on their way to
 // the disk already.
 func (q *takings) writeAll(l *leaser) {
-	for {
+	for n := 0; ; {
+		if n >= gatherFrom {
+			time.Sleep(gatherTime)
+		}
 		some := q.next()
+		n = len(some)
 		l.commit(some)
 		q.mu.Lock()
 		more := len(q.queue) > 0
