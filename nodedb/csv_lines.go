@@ -9,7 +9,7 @@ type slotLine struct {
 	text string // empty: the record has no row there
 }
 
-// line returns the record's line in a table's CSV, "" if it has none.
+// csvLine returns the record's line in a table's CSV, "" if it has none.
 func (s *slot) csvLine(t *Table) string {
 	if l := s.line.Load(); l != nil && l.t == t {
 		return l.text
