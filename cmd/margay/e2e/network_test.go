@@ -114,7 +114,8 @@ func networkd(t *testing.T, l *lab) {
 			cmd.Process.Kill()
 			cmd.Wait()
 		}()
-		for end := time.After(30 * time.Second); ; {
+		end := time.After(30 * time.Second)
+		for {
 			more := said.more()
 			if said.has("eth0: State changed: configuring -> configured") {
 				break
@@ -125,9 +126,19 @@ func networkd(t *testing.T, l *lab) {
 			case <-more:
 			}
 		}
-		found, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/run/systemd/netif/leases/*", cmd.Process.Pid))
-		if err != nil || len(found) != 1 {
-			t.Fatalf("leases %v, %v", found, err)
+		// The lease is written beside under a name with a dot and then renamed,
+		// which may come after that line.
+		var found []string
+		for len(found) != 1 {
+			var err error
+			if found, err = filepath.Glob(fmt.Sprintf("/proc/%d/root/run/systemd/netif/leases/[0-9]*", cmd.Process.Pid)); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-end:
+				t.Fatalf("systemd-networkd has the leases %v:\n%s", found, said)
+			case <-time.After(10 * time.Millisecond):
+			}
 		}
 		text, err := os.ReadFile(found[0])
 		if err != nil {
