@@ -35,6 +35,11 @@ type Lease struct {
 	Name    string // host name that the machine gave
 	Expires time.Time
 	Bad     bool // found in use by another: left alone until Expires
+
+	// What relays ask for (RFC 4388); releases before this one did not keep it.
+	At        time.Time // when the machine last asked for it; zero: not known
+	ClientID  string    // option 61, as sent
+	RelayInfo string    // option 82 of the last request that came through a relay, as sent
 }
 
 // A leaser gives out the addresses of dynamic ranges. What it acknowledges is
@@ -57,6 +62,7 @@ type leaser struct {
 	reread time.Time
 
 	takings takings
+	index   leaseIndex
 }
 
 // A hold is a lease that was given since we began. The table has leases end by
@@ -152,7 +158,16 @@ func leaseOf(r nodedb.Record) Lease {
 	l.Addr, _ = netip.ParseAddr(r.Name)
 	sec, _ := strconv.ParseInt(r.Attrs["lease.expires"], 10, 64)
 	l.Expires = time.Unix(sec, 0)
+	if sec, err := strconv.ParseInt(r.Attrs["lease.at"], 10, 64); err == nil {
+		l.At = time.Unix(sec, 0)
+	}
+	l.ClientID, l.RelayInfo = unhex(r.Attrs["lease.id"]), unhex(r.Attrs["lease.relay"])
 	return l
+}
+
+func unhex(s string) string {
+	b, _ := hex.DecodeString(s)
+	return string(b)
 }
 
 func (l Lease) attrs() map[string]string {
@@ -162,6 +177,15 @@ func (l Lease) attrs() map[string]string {
 	}
 	if l.Bad {
 		m["lease.bad"] = "1"
+	}
+	if !l.At.IsZero() {
+		m["lease.at"] = strconv.FormatInt(l.At.Unix(), 10)
+	}
+	if l.ClientID != "" {
+		m["lease.id"] = hex.EncodeToString([]byte(l.ClientID))
+	}
+	if l.RelayInfo != "" {
+		m["lease.relay"] = hex.EncodeToString([]byte(l.RelayInfo))
 	}
 	return m
 }
@@ -557,7 +581,8 @@ func (l *leaser) takeLater(nw *nodedb.Network, m netboot.Machine, length time.Du
 }
 
 func takingOf(m netboot.Machine, length time.Duration) *taking {
-	return &taking{addr: m.Requested, mac: m.MAC.String(), name: leaseName(m.Hostname), length: length}
+	return &taking{addr: m.Requested, length: length, lease: Lease{MAC: m.MAC.String(), Name: leaseName(m.Hostname),
+		ClientID: string(m.ClientID), RelayInfo: string(m.RelayInfo)}}
 }
 
 // mayTake says whether a machine may have the address that it asks for, as far
@@ -578,10 +603,11 @@ func (l *leaser) took(t *taking) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drop(t.addr) // the table says it now
-	l.held[t.addr] = hold{t.mac, l.steady() + t.length}
+	l.held[t.addr] = hold{t.lease.MAC, l.steady() + t.length}
 	if l.had != nil {
-		l.had[t.mac] = t.addr
+		l.had[t.lease.MAC] = t.addr
 	}
+	l.index.note(t.addr, t.lease)
 }
 
 // forget drops what a machine was offered.
@@ -610,7 +636,7 @@ func (l *leaser) release(ctx context.Context, m netboot.Machine) error {
 	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
 		r, ok := tx.Get(leaseKey(m.Requested))
 		if lease := leaseOf(r); ok && lease.MAC == m.MAC.String() {
-			lease.Expires = l.now()
+			lease.Expires, lease.At = l.now(), l.now()
 			putLease(tx, m.Requested, lease, l.now())
 		}
 		return nil

@@ -14,8 +14,7 @@ import (
 // A taking is a machine that waits for its lease to be written.
 type taking struct {
 	addr   netip.Addr
-	mac    string
-	name   string
+	lease  Lease // but for its times
 	length time.Duration
 	since  time.Time
 
@@ -125,6 +124,17 @@ func tell(some []*taking) {
 	}
 }
 
+// writes is the lease as it is written in place of a record. One that is renewed
+// without a relay is still of the machine that the relay told of.
+func (t *taking) writes(before nodedb.Record, now time.Time) Lease {
+	l := t.lease
+	l.At, l.Expires = now, now.Add(t.length)
+	if was := before.Attrs["lease.relay"]; l.RelayInfo == "" && was != "" && before.Attrs["lease.mac"] == l.MAC {
+		l.RelayInfo = unhex(was)
+	}
+	return l
+}
+
 // commit writes leases, and notes what became of each.
 func (l *leaser) commit(some []*taking) {
 	ctx, cancel := context.WithTimeout(context.Background(), takingsTime)
@@ -138,8 +148,8 @@ func (l *leaser) commit(some []*taking) {
 				continue
 			}
 			r, there := tx.Get(leaseKey(t.addr)) // so that two servers cannot both write it
-			if t.ok = leasable(tx.Snapshot(), r, there, t.addr, t.mac, now); t.ok {
-				putLease(tx, t.addr, Lease{MAC: t.mac, Name: t.name, Expires: now.Add(t.length)}, now)
+			if t.ok = leasable(tx.Snapshot(), r, there, t.addr, t.lease.MAC, now); t.ok {
+				putLease(tx, t.addr, t.writes(r, now), now)
 			}
 		}
 		return nil

@@ -73,8 +73,8 @@ func TestDefer(t *testing.T) {
 // not written, and those behind it are.
 func TestLeaseLate(t *testing.T) {
 	s := twoNets(t)
-	late := &taking{addr: netip.MustParseAddr("10.1.0.100"), mac: "52:54:00:00:09:01", length: time.Hour, since: time.Now().Add(-2 * takingsTime)}
-	soon := &taking{addr: netip.MustParseAddr("10.1.0.101"), mac: "52:54:00:00:09:02", length: time.Hour, since: time.Now()}
+	late := &taking{addr: netip.MustParseAddr("10.1.0.100"), lease: Lease{MAC: "52:54:00:00:09:01"}, length: time.Hour, since: time.Now().Add(-2 * takingsTime)}
+	soon := &taking{addr: netip.MustParseAddr("10.1.0.101"), lease: Lease{MAC: "52:54:00:00:09:02"}, length: time.Hour, since: time.Now()}
 	s.leases.commit([]*taking{late, soon})
 	if late.ok || !errors.Is(late.err, errLeaseLate) {
 		t.Errorf("the late one: %v %v", late.ok, late.err)

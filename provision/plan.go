@@ -37,7 +37,11 @@ func (s *Service) Plan(ctx context.Context, m netboot.Machine) (*netboot.Plan, e
 		return nil, &netboot.Refusal{Node: n.Name, Reason: fmt.Sprintf(
 			"node %s: it declines %s, which another machine has that answers there; find that one (ip neighbor) or give the node another ip", n.Name, m.Requested)}
 	}
-	return s.plan(snap, n, m)
+	p, err := s.plan(snap, n, m)
+	if err == nil {
+		s.noteReserved(snap, p, m)
+	}
+	return p, err
 }
 
 // Prompt says whether Plan has an answer at once: it does for nodes, and for

@@ -58,8 +58,9 @@ type Config struct {
 // It is netboot's Planner, Opener, Receiver and Observer.
 type Service struct {
 	Config
-	journal *journal
-	leases  *leaser
+	journal  *journal
+	leases   *leaser
+	reserved reservations
 
 	stated      sync.Map // *Statements by their text
 	statedCount atomic.Int64
@@ -98,6 +99,7 @@ func NewService(c Config) *Service {
 	s.keys.busy, s.keys.work = map[string]*sync.Mutex{}, make(chan string, 4096)
 	s.leases = newLeaser(c.DB, c.Now)
 	s.leases.local = c.Local
+	s.reserved.said, s.reserved.unsaved, s.reserved.news = map[netip.Addr]Lease{}, map[netip.Addr]bool{}, make(chan struct{}, 1)
 	s.journal = newJournal(c.DB, c.Now, c.Log)
 	return s
 }
@@ -109,6 +111,7 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.watchArrivals(ctx) })
 	wg.Go(func() { s.makeKeys(ctx) })
 	wg.Go(func() { s.watchNames(ctx) })
+	wg.Go(func() { s.keepReserved(ctx) })
 	defer wg.Wait()
 	return s.journal.run(ctx)
 }

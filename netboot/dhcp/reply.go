@@ -132,9 +132,12 @@ func (w *writer) lease(d time.Duration) {
 	if seconds(d) == forever {
 		return
 	}
-	w.putSeconds(optRenewal, d/2)
-	w.putSeconds(optRebinding, d*7/8)
+	w.putSeconds(optRenewal, renewal(d))
+	w.putSeconds(optRebinding, rebinding(d))
 }
+
+func renewal(lease time.Duration) time.Duration   { return lease / 2 }
+func rebinding(lease time.Duration) time.Duration { return lease * 7 / 8 }
 
 func (w *writer) mask(p netip.Prefix) {
 	if !p.Addr().Is4() || p.Bits() < 0 {

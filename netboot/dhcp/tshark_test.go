@@ -38,8 +38,9 @@ func TestTshark(t *testing.T) {
 		add(netip.MustParseAddrPort("0.0.0.0:68"), everybody, tt.raw)
 		add(netip.AddrPortFrom(ourAddr, serverPort), to, msg)
 	}
-	for _, h := range []*netboot.Holding{nil, {Addr: testPlan.Addr.Addr()}, {Addr: testPlan.Addr.Addr(), MAC: testMAC, Ends: time.Hour, Others: testPlan.DNS}} {
-		raw := made(t, relayed, dhcpv4.WithMessageType(dhcpv4.MessageType(msgLeaseQuery)))
+	for _, h := range []*netboot.Holding{nil, {Addr: testPlan.Addr.Addr()}, {Addr: testPlan.Addr.Addr(), MAC: testMAC, Ends: time.Hour, Others: testPlan.DNS,
+		Length: 2 * time.Hour, Silent: time.Hour, ClientID: []byte("me"), RelayInfo: []byte{1, 2, 'e', '7'}, Told: &testPlan}} {
+		raw := made(t, relayed, dhcpv4.WithMessageType(dhcpv4.MessageType(msgLeaseQuery)), dhcpv4.WithGeneric(dhcpv4.OptionParameterRequestList, []byte{1, 3, 6, 15, 51, 58, 59, 61, 82, 91, 92}))
 		x := new(exchange)
 		x.n, x.src = copy(x.in[:], raw), netip.MustParseAddrPort("10.2.0.1:67")
 		if err := x.parse(&sock{mode: Authoritative}); err != nil {
