@@ -92,9 +92,9 @@ func (b *builder) apply(recs []Record, rev int64) *Snapshot {
 		c.hierarchy()
 	}
 	c.regroup(groups)
-	for _, r := range recs {
-		if r.Kind == KindNode {
-			c.putNode(r)
+	for i, n := range c.nodes(recs) {
+		if recs[i].Kind == KindNode {
+			c.putNode(recs[i], n)
 		}
 	}
 	c.index()
@@ -239,28 +239,65 @@ func splitGroups(s string) []string {
 	return list
 }
 
+// A newNode is what of a node's change is worked out apart from all others.
+type newNode struct {
+	slot        *slot // nil: the node is gone
+	statusOnly  bool  // it differs from what it was in its status at most
+	sameGroups  bool  // it has the groups that it had
+	sameIndexed bool  // the indexes have the same of both records
+}
+
+// nodes works out the new slots of the nodes among records, with all
+// processors.
+func (c *change) nodes(recs []Record) []newNode {
+	list := make([]newNode, len(recs))
+	was := c.b.snap.kind(KindNode)
+	inParts(len(recs), func(from, to int) {
+		var near finger
+		for i := from; i < to; i++ {
+			r := recs[i]
+			if r.Kind != KindNode || r.Attrs == nil {
+				continue
+			}
+			n := &list[i]
+			n.slot = newSlot(r)
+			if ci, i, there := was.findNear(&near, r.Name); there {
+				old := was.chunks[ci].items[i].value
+				n.statusOnly = sameButStatus(old.rec.Attrs, r.Attrs)
+				n.sameGroups = n.statusOnly || old.rec.Attrs["nodelist.groups"] == r.Attrs["nodelist.groups"]
+				n.sameIndexed = c.sameIndexed(old, n.slot)
+			}
+		}
+	})
+	return list
+}
+
 // putNode stores a node's record and its memberships.
-func (c *change) putNode(r Record) {
+func (c *change) putNode(r Record, n newNode) {
 	t := c.table(KindNode)
 	var old *slot
 	ci, i, there := t.findNear(&c.near, r.Name)
 	if there {
 		old = t.chunks[ci].items[i].value
 	}
-	var s *slot
+	s := n.slot
 	var before, after []string
 	if old != nil {
 		before = old.set.names
 	}
-	if r.Attrs != nil {
-		s = newSlot(r)
-		s.set, s.changed = c.setOf(r), c.next.rev
-		if old != nil && sameButStatus(old.rec.Attrs, r.Attrs) {
+	if s != nil {
+		s.changed = c.next.rev
+		if n.statusOnly && old != nil {
 			s.changed = old.changed
+		}
+		if n.sameGroups && old != nil {
+			s.set = old.set
+		} else {
+			s.set = c.setOf(r)
 		}
 		after = s.set.names
 	}
-	if !c.fresh && !c.sameIndexed(old, s) {
+	if !c.fresh && !(n.sameIndexed && old != nil && old.set == s.set) {
 		if _, ok := c.touched[r.Name]; !ok {
 			c.touched[r.Name] = old
 		}
@@ -288,9 +325,10 @@ func (c *change) putNode(r Record) {
 	}
 }
 
-// sameIndexed says that the indexes have the same of two slots of a node.
+// sameIndexed says that the indexes have the same of two slots of a node, if
+// both inherit the same.
 func (c *change) sameIndexed(old, now *slot) bool {
-	return old != nil && now != nil && old.set == now.set && !old.disabled && !now.disabled &&
+	return !old.disabled && !now.disabled &&
 		old.rec.Attrs["mac.mac"] == now.rec.Attrs["mac.mac"] && old.rec.Attrs["hosts.ip"] == now.rec.Attrs["hosts.ip"] &&
 		(!c.next.byBMC || old.rec.Attrs["ipmi.bmc"] == now.rec.Attrs["ipmi.bmc"] && old.rec.Attrs["openbmc.bmc"] == now.rec.Attrs["openbmc.bmc"])
 }

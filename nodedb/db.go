@@ -145,7 +145,7 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (db *DB) begin(snap *Snapshot) *Tx {
-	tx := &Tx{snap: snap, pending: make(map[Key]*pending)}
+	tx := &Tx{snap: snap, pending: make(map[Kind]*pendings)}
 	tx.seal, _ = db.store.(*sealed)
 	return tx
 }

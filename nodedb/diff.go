@@ -29,6 +29,7 @@ func (tx *Tx) Diffs() ([]Diff, error) {
 	}
 	var list []Diff
 	for _, p := range tx.order {
+		p.own()
 		d := diff(p.Key, p.before.Attrs, p.attrs)
 		if d.Made = !p.there; d.Made && p.attrs == nil || len(d.Columns) == 0 && !d.Made && !d.Gone {
 			continue

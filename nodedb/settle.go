@@ -35,7 +35,9 @@ func (tx *Tx) settle() error {
 	list := tx.stands
 	tx.stands = nil
 	for _, s := range list {
-		if tx.pending[s.k].attrs[s.column] != s.value {
+		p := tx.find(s.k)
+		p.own()
+		if p.attrs[s.column] != s.value {
 			continue // overwritten since
 		}
 		v, err := tx.secret(s)

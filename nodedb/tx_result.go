@@ -6,7 +6,7 @@ func (tx *Tx) Result() *Snapshot {
 	var list []Record
 	for _, kind := range tx.snap.Kinds() {
 		for _, r := range tx.snap.Records(kind) {
-			if tx.pending[r.Key] == nil {
+			if tx.find(r.Key) == nil {
 				list = append(list, r)
 			}
 		}

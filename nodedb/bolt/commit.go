@@ -1,10 +1,12 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -97,7 +99,11 @@ func (s *Store) group(group []*request) {
 	for _, r := range group {
 		records += len(r.changes)
 	}
-	g := grouping{s: s, rev: s.rev, layer: make(layer, records), frame: newFrame(s.frame)}
+	g := grouping{s: s, rev: s.rev, frame: newFrame(s.frame), alone: len(group) == 1}
+	g.frame = slices.Grow(g.frame, records*frameGuess)
+	if !g.alone {
+		g.layer = make(layer, records)
+	}
 	err := s.guard(func() error {
 		defer g.end()
 		for i, r := range group {
@@ -117,6 +123,9 @@ func (s *Store) group(group []*request) {
 		r.reply <- replies[i]
 	}
 }
+
+// frameGuess is what a record takes in a frame, as a rule.
+const frameGuess = 64
 
 // frameKeep is how much memory is kept for frames to come.
 const frameKeep = 1 << 20
@@ -142,9 +151,17 @@ func (s *Store) append(g *grouping) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.live) == 0 {
+	switch {
+	case g.alone:
+		if len(s.live) == 0 {
+			s.live = make(layer, len(g.commits[0].recs))
+		}
+		for _, r := range g.commits[0].recs {
+			s.live[r.Key] = r
+		}
+	case len(s.live) == 0:
 		s.live = g.layer
-	} else {
+	default:
 		maps.Copy(s.live, g.layer)
 	}
 	s.rev = g.rev
@@ -155,10 +172,13 @@ func (s *Store) append(g *grouping) error {
 type grouping struct {
 	s       *Store
 	rev     int64
-	layer   layer
+	alone   bool  // it is one commit
+	layer   layer // what its commits have changed, unless it is one
 	frame   []byte
 	commits []commit
 	tx      *bbolt.Tx // to look into the file; nil until that is needed
+	cursor  *bbolt.Cursor
+	buf     []byte // for keys
 }
 
 func (g *grouping) end() {
@@ -197,9 +217,18 @@ func (g *grouping) revision(k nodedb.Key) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		g.tx = tx
+		g.tx, g.cursor = tx, tx.Bucket(bucketRecords).Cursor()
 	}
-	return revisionOf(g.tx.Bucket(bucketRecords).Get(key(k))), nil
+	g.buf = appendKey(g.buf[:0], k)
+	// Changes to many records are in the order of the file as a rule.
+	if at, v := g.cursor.Next(); bytes.Equal(at, g.buf) {
+		return revisionOf(v), nil
+	}
+	at, v := g.cursor.Seek(g.buf)
+	if !bytes.Equal(at, g.buf) {
+		return 0, nil
+	}
+	return revisionOf(v), nil
 }
 
 // add takes a commit into the group and returns its revision.
@@ -209,7 +238,9 @@ func (g *grouping) add(changes []nodedb.Change) int64 {
 	recs := make([]nodedb.Record, len(changes))
 	for i, c := range changes {
 		recs[i] = nodedb.Record{Key: c.Key, Attrs: c.Attrs, Rev: g.rev}
-		g.layer[c.Key] = recs[i]
+		if !g.alone {
+			g.layer[c.Key] = recs[i]
+		}
 	}
 	g.commits = append(g.commits, commit{recs, g.rev})
 	return g.rev

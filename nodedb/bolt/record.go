@@ -20,7 +20,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // key is where a record is kept.
 func key(k nodedb.Key) []byte {
-	b := make([]byte, 0, len(k.Kind)+1+len(k.Name))
+	return appendKey(make([]byte, 0, len(k.Kind)+1+len(k.Name)), k)
+}
+
+func appendKey(b []byte, k nodedb.Key) []byte {
 	b = append(append(b, k.Kind...), 0)
 	return append(b, k.Name...)
 }
