@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,8 +12,9 @@ import (
 // A Watcher tells of guests as they change.
 type Watcher interface {
 	// Watch tells of all guests first, then of those that change, until ctx is
-	// done or the connection is lost. gone are IDs. It is told of a guest's
-	// name, state, host, tools, address and question.
+	// done or the connection is lost; with ErrSession it is only the session,
+	// and watching again goes on where it ended. gone are IDs. It is told of a
+	// guest's name, state, host, tools, address and question.
 	Watch(ctx context.Context, seen func(changed []VM, gone []string)) error
 }
 
@@ -70,15 +72,21 @@ func (mon *monitor) leave() {
 const (
 	watchFirst = time.Second
 	watchMost  = 30 * time.Second
+	maxEnded   = 3 // sessions that end before anything is seen are said to
 )
 
 func (mon *monitor) run(ctx context.Context) {
 	defer close(mon.done)
-	pause := watchFirst
+	pause, ended := watchFirst, 0
 	for ctx.Err() == nil {
-		err := mon.once(ctx, func() { pause = watchFirst })
+		err := mon.once(ctx, func() { pause, ended = watchFirst, 0 })
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, ErrSession) {
+			if ended++; ended <= maxEnded {
+				continue // nothing was lost, and nobody need know
+			}
 		}
 		mon.fail(err)
 		select {

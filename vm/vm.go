@@ -35,6 +35,8 @@ var (
 	ErrUntrusted = errors.New("certificate is not trusted")
 	// ErrUnreachable: no connection could be made.
 	ErrUnreachable = errors.New("hypervisor unreachable")
+	// ErrSession: the session has ended, and the connection has another by now.
+	ErrSession = errors.New("the session has ended")
 )
 
 // A fault is a sentence of our own that belongs to a class of error. Its text

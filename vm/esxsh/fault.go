@@ -86,7 +86,7 @@ func outside(out string) bool {
 // isRead says whether a command only reads.
 func isRead(line string) bool {
 	for _, start := range []string{"vmware -v", "hostname", "cat /", "cat '", "tail ", "stat ", "find ", "sha256sum ", "vim-cmd vmsvc/get", "vim-cmd vmsvc/power.getstate ",
-		"vim-cmd vimsvc/license --show", "vim-cmd hostsvc/hostsummary", "vim-cmd vmsvc/snapshot.get "} {
+		"vim-cmd vimsvc/license --show", "vim-cmd hostsvc/hostsummary", "vim-cmd vmsvc/snapshot.get ", "ps -c"} {
 		if strings.HasPrefix(line, start) {
 			return true
 		}

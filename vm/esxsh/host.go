@@ -2,6 +2,7 @@ package esxsh
 
 import (
 	"context"
+	"crypto/rand"
 	"regexp"
 	"strconv"
 	"strings"
@@ -167,6 +168,14 @@ func (c *Conn) Mount(ctx context.Context, _ string, l vm.Location, label string)
 		return "", err
 	}
 	_, err := c.run(ctx, line("esxcli", "storage", "nfs", "add", "--host", l.Server, "--share", l.Export, "--volume-name", label))
+	err = c.follow(ctx, err, c.runs("storage nfs add", label), func(ctx context.Context) bool {
+		h, err := c.Host(ctx, "")
+		if err != nil {
+			return false
+		}
+		d := h.Datastore(label)
+		return d != nil && d.RemoteHost == l.Server && d.RemotePath == l.Export
+	})
 	return label, err
 }
 
@@ -176,7 +185,10 @@ func (c *Conn) Unmount(ctx context.Context, _, name string) error {
 		return err
 	}
 	_, err := c.run(ctx, line("esxcli", "storage", "nfs", "remove", "--volume-name", name))
-	return err
+	return c.follow(ctx, err, c.runs("storage nfs remove", name), func(ctx context.Context) bool {
+		h, err := c.Host(ctx, "")
+		return err == nil && h.Datastore(name) == nil
+	})
 }
 
 // KernelNICs reads the cards of the host's kernel, and of each what it is for.
@@ -265,7 +277,21 @@ func (c *Conn) CopyDisk(ctx context.Context, _ string, from, to vm.Path, f vm.Fo
 			}
 		}
 	}
-	_, err := c.exec(ctx, line("vmkfstools", "-i", from.Volume(), "-d", string(f), to.Volume()), nil, each)
+	// A copy that was cut off looks like a whole one: its files have their full
+	// size from the start. A mark that comes after it tells them apart.
+	mark := "/tmp/margay-" + strings.ToLower(rand.Text())
+	cmd := line("vmkfstools", "-i", from.Volume(), "-d", string(f), to.Volume()) + " && " + line("mkdir", mark)
+	out, err := c.exec(ctx, cmd, nil, each)
+	if strings.HasPrefix(lastLine(out), "mkdir:") {
+		return nil // the copy is whole, and no longer needs a mark
+	}
+	err = c.follow(ctx, err, c.runs("vmkfstools", to.Volume()), func(ctx context.Context) bool {
+		_, err := c.run(ctx, line("stat", "-c", statForm, mark))
+		return err == nil
+	})
+	if err == nil {
+		_, _ = c.run(context.WithoutCancel(ctx), line("rmdir", mark))
+	}
 	return err
 }
 
@@ -288,7 +314,10 @@ func (c *Conn) Delete(ctx context.Context, _ string, p vm.Path) error {
 // Maintenance enters or leaves maintenance mode.
 func (c *Conn) Maintenance(ctx context.Context, _ string, enter bool) error {
 	_, err := c.run(ctx, line("esxcli", "system", "maintenanceMode", "set", "--enable="+strconv.FormatBool(enter)))
-	return err
+	return c.follow(ctx, err, c.runs("maintenanceMode set"), func(ctx context.Context) bool {
+		h, err := c.Host(ctx, "")
+		return err == nil && h.Maintenance == enter
+	})
 }
 
 // Shutdown turns the host off.

@@ -2,6 +2,7 @@ package esxsh
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -91,7 +92,7 @@ func (c *Conn) TakeSnapshot(ctx context.Context, v vm.VM, s vm.SnapshotSpec, _ v
 	if err := safe(s.Name, s.Description); err != nil {
 		return err
 	}
-	return c.snapshot(ctx, v, "snapshot.create", []string{s.Name, s.Description, digit(s.Memory), digit(s.Quiesce)}, func(now []vm.Snapshot) bool {
+	return c.snapshot(ctx, v, "snapshot.create", []string{s.Name, s.Description, digit(s.Memory), digit(s.Quiesce)}, true, func(now []vm.Snapshot) bool {
 		for _, h := range now {
 			if h.Name == s.Name {
 				return true
@@ -110,7 +111,7 @@ func digit(b bool) string {
 
 // RevertSnapshot makes a guest what it was when a snapshot was taken.
 func (c *Conn) RevertSnapshot(ctx context.Context, v vm.VM, s vm.Snapshot, _ vm.Progress) error {
-	return c.snapshot(ctx, v, "snapshot.revert", []string{strconv.Itoa(s.ID), "0"}, func(now []vm.Snapshot) bool {
+	return c.snapshot(ctx, v, "snapshot.revert", []string{strconv.Itoa(s.ID), "0"}, !s.Current, func(now []vm.Snapshot) bool {
 		for _, h := range now {
 			if h.ID == s.ID {
 				return h.Current
@@ -126,7 +127,7 @@ func (c *Conn) DropSnapshot(ctx context.Context, v vm.VM, s vm.Snapshot, childre
 	if children {
 		args = append(args, "1")
 	}
-	return c.snapshot(ctx, v, "snapshot.remove", args, func(now []vm.Snapshot) bool {
+	return c.snapshot(ctx, v, "snapshot.remove", args, true, func(now []vm.Snapshot) bool {
 		for _, h := range now {
 			if h.ID == s.ID {
 				return false
@@ -140,8 +141,9 @@ func (c *Conn) DropSnapshot(ctx context.Context, v vm.VM, s vm.Snapshot, childre
 const longSnapshot = 12 * time.Hour
 
 // snapshot runs one of vim-cmd's words for snapshots and waits until the
-// guest's list shows that it is done.
-func (c *Conn) snapshot(ctx context.Context, v vm.VM, word string, args []string, done func([]vm.Snapshot) bool) error {
+// guest's list shows that it is done. Where done is so before already, it does
+// not tell, and what became of a lost connection's command is not known.
+func (c *Conn) snapshot(ctx context.Context, v vm.VM, word string, args []string, tells bool, done func([]vm.Snapshot) bool) error {
 	id, err := c.id(ctx, v)
 	if err != nil {
 		return err
@@ -149,6 +151,13 @@ func (c *Conn) snapshot(ctx context.Context, v vm.VM, word string, args []string
 	ctx, cancel := context.WithTimeout(ctx, longSnapshot)
 	defer cancel()
 	out, err := c.run(ctx, line(append([]string{"vim-cmd", "vmsvc/" + word, id}, args...)...))
+	if errors.As(err, new(lost)) {
+		busy := func(ctx context.Context) bool { return c.atWork(ctx, id) || c.runs("vmsvc/"+word+" "+id)(ctx) }
+		return c.follow(ctx, err, busy, func(ctx context.Context) bool {
+			now, err := c.Snapshots(ctx, []vm.VM{v})
+			return tells && err == nil && done(now[v.ID])
+		})
+	}
 	if err != nil {
 		return err
 	}

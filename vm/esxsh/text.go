@@ -248,6 +248,17 @@ func cell(l string, c [2]int) string {
 	return strings.TrimSpace(l[c[0]:min(c[1], len(l))])
 }
 
+var taskRow = regexp.MustCompile(`'vim\.Task:([\w.-]+)'`)
+
+// parseTasks reads vmsvc/get.tasklist.
+func parseTasks(out string) []string {
+	var tasks []string
+	for _, m := range taskRow.FindAllStringSubmatch(out, -1) {
+		tasks = append(tasks, m[1])
+	}
+	return tasks
+}
+
 var choiceRow = regexp.MustCompile(`^\s*(\w+)\. (.*?)(?: \((.*)\))?( \[default\])?\s*$`)
 
 // parseMessage reads vmsvc/message: nil if nothing is asked.

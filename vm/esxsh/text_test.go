@@ -154,6 +154,16 @@ func TestParseSwitches(t *testing.T) {
 	}
 }
 
+func TestParseTasks(t *testing.T) {
+	got := parseTasks("(ManagedObjectReference) [\n   'vim.Task:haTask-512-vim.VirtualMachine.powerOn-2826', \n   'vim.Task:haTask-512-vim.VirtualMachine.createSnapshot-2830'\n]\n")
+	if want := []string{"haTask-512-vim.VirtualMachine.powerOn-2826", "haTask-512-vim.VirtualMachine.createSnapshot-2830"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := parseTasks("(ManagedObjectReference) []\n"); got != nil {
+		t.Errorf("no tasks are %q", got)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(summary)
 	f.Add("a  b\n-- --\n1  2\n")
@@ -163,6 +173,7 @@ func FuzzParse(f *testing.F) {
 			d.str("a", "b")
 		}
 		parseVMs(s)
+		parseTasks(s)
 		parseTable(s)
 		parseMessage(s)
 		parseSwitches(s)

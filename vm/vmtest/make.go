@@ -21,6 +21,7 @@ func (f *folderObject) CreateVMTask(ctx *simulator.Context, req *types.CreateVM_
 		body.Res.Returnval = failing(ctx, f.Folder, "createVm", fault)
 		return body
 	}
+	f.w.makes(ctx, f.Self)
 	return f.Folder.CreateVMTask(ctx, req)
 }
 
@@ -124,6 +125,7 @@ func (f *folderObject) RegisterVMTask(ctx *simulator.Context, req *types.Registe
 		}
 	}
 	body.Res.Returnval = simulator.CreateTask(f.Folder, "registerVm", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		f.w.makes(ctx, f.Self)
 		r := f.Folder.RegisterVMTask(ctx, req).(*methods.RegisterVM_TaskBody)
 		ref, fault := inner(ctx, r.Res.Returnval)
 		if fault != nil {

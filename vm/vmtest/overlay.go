@@ -163,12 +163,17 @@ func (w *World) Reference() types.ManagedObjectReference {
 	return types.ManagedObjectReference{Type: "World", Value: "world"}
 }
 
-// PutObject does nothing.
-func (w *World) PutObject(*simulator.Context, mo.Reference) {}
+// PutObject sees a guest come about.
+func (w *World) PutObject(_ *simulator.Context, o mo.Reference) { w.lockHalf(o) }
 
 // UpdateObject plugs in the serial ports of guests that are turned on, and
-// unplugs those of guests that are turned off, however that came about.
-func (w *World) UpdateObject(_ *simulator.Context, o mo.Reference, changes []types.PropertyChange) {
+// unplugs those of guests that are turned off, however that came about. It sees
+// the tasks end that make guests.
+func (w *World) UpdateObject(ctx *simulator.Context, o mo.Reference, changes []types.PropertyChange) {
+	if _, ok := o.(*mo.Task); ok {
+		w.unlockHalf(ctx, changes)
+		return
+	}
 	v, ok := o.(*mo.VirtualMachine)
 	if !ok {
 		return

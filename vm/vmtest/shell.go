@@ -6,8 +6,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +34,8 @@ type Shell struct {
 	l     net.Listener
 	key   ssh.PublicKey // may log in too; nil: none
 	mu    sync.Mutex
-	log   []string // guarded by mu
+	log   []string // guarded by mu, as what follows
+	now   []string // what runs
 	conns []net.Conn
 }
 
@@ -179,11 +183,32 @@ func (s *Shell) close() {
 	s.Drop()
 }
 
-// run runs one line: commands with ";" between them, the last one's status.
+// processes is what "ps -c" prints: what runs, with its words unquoted.
+func (s *Shell) processes() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := "WID      CID      WorldName                  \n2097153  2097153  idle0\n"
+	for i, l := range s.now {
+		for _, cmd := range splitLine(l) {
+			out += fmt.Sprintf("%-7d  %-7[1]d  %-25s  %s\n", 2100000+i, filepath.Base(cmd.words[0]), strings.Join(cmd.words, " "))
+		}
+	}
+	return out
+}
+
+// run runs one line: commands with ";" or "&&" between them, the last one's
+// status.
 func (s *Shell) run(line string, stdin io.Reader) (string, int) {
 	s.mu.Lock()
 	s.log = append(s.log, line)
+	s.now = append(s.now, line)
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		i := slices.Index(s.now, line)
+		s.now = slices.Delete(s.now, i, i+1)
+	}()
 	if s.Gate != nil {
 		if out, status, ok := s.Gate(line); ok {
 			return out, status
@@ -195,8 +220,11 @@ func (s *Shell) run(line string, stdin io.Reader) (string, int) {
 	out, status := "", 0
 	in := bufio.NewReader(stdin)
 	for _, cmd := range splitLine(line) {
+		if cmd.and && status != 0 {
+			continue
+		}
 		var text string
-		text, status = s.command(cmd, in)
+		text, status = s.command(cmd.words, in)
 		out += text
 	}
 	if s.Done != nil {
@@ -206,9 +234,10 @@ func (s *Shell) run(line string, stdin io.Reader) (string, int) {
 }
 
 // unquoted is a character that a real shell would act on where a name was
-// meant, 0 if there is none; ";" and the ">" of a redirection are meant.
+// meant, 0 if there is none; ";", "&&" and the ">" of a redirection are meant.
 func unquoted(line string) rune {
 	var quote rune
+	line = strings.ReplaceAll(line, " && ", " ; ")
 	esc, start := false, true
 	for _, r := range line {
 		switch {
@@ -232,13 +261,20 @@ func unquoted(line string) rune {
 	return quote
 }
 
-// splitLine splits a line at ";" and each part into words, as a POSIX shell
-// does with quotes and backslashes.
-func splitLine(line string) [][]string {
-	var cmds [][]string
+// A part of a line is one command; after "&&" it runs if the one before it did
+// well.
+type part struct {
+	words []string
+	and   bool
+}
+
+// splitLine splits a line at ";" and "&&" and each part into words, as a POSIX
+// shell does with quotes and backslashes.
+func splitLine(line string) []part {
+	var cmds []part
 	var words []string
 	var word []rune
-	in, esc := false, false
+	in, esc, and := false, false, false
 	var quote rune
 	end := func() {
 		if in {
@@ -259,20 +295,19 @@ func splitLine(line string) [][]string {
 			quote, in = r, true
 		case r == ' ' || r == '\t':
 			end()
-		case r == ';' || r == '\n':
+		case r == ';' || r == '\n' || r == '&':
 			end()
-			cmds, words = append(cmds, words), nil
+			if len(words) > 0 { // there is nothing between the two of "&&"
+				cmds = append(cmds, part{words, and})
+			}
+			words, and = nil, r == '&'
 		default:
 			word, in = append(word, r), true
 		}
 	}
 	end()
-	cmds = append(cmds, words)
-	var out [][]string
-	for _, c := range cmds {
-		if len(c) > 0 {
-			out = append(out, c)
-		}
+	if len(words) > 0 {
+		cmds = append(cmds, part{words, and})
 	}
-	return out
+	return cmds
 }

@@ -94,6 +94,8 @@ func (s *Shell) vim(w []string) (string, int) {
 		return s.getAllVMs(), 0
 	case "solo/registervm":
 		return s.register(w[1:])
+	case "vimsvc/task_info":
+		return s.taskInfo(w[1:])
 	case "vimsvc/license":
 		return "[200] Sending request for installed licenses...[200] Complete, result is:\n   serial: 00000-00000-00000-00000-00000\n   vmodl key: esxBasic\n   name: " + s.w.opts.Licence + "\n   total: 1\n   used:  1\n[200] End of report.\n", 0
 	case "hostsvc/hostsummary":
@@ -124,6 +126,8 @@ func (s *Shell) vim(w []string) (string, int) {
 		return errText(object.NewVirtualMachine(s.w.inUse, v.Self).Unregister(context.Background()))
 	case "vmsvc/destroy":
 		return errText(s.wait(object.NewVirtualMachine(s.w.inUse, v.Self).Destroy(context.Background())))
+	case "vmsvc/get.tasklist":
+		return s.taskList(v), 0
 	case "vmsvc/acquireticket":
 		return s.ticket(v, w[2:])
 	case "vmsvc/snapshot.get":

@@ -216,7 +216,7 @@ func (c *Conn) retrieve(ctx context.Context, kinds []string, sets []types.Proper
 		if attempt > 0 || !errors.Is(wrap(err), vm.ErrNotFound) {
 			return nil, wrap(err)
 		}
-		c.dropView(kinds) // it went with a session that ended
+		c.dropView(kinds, view) // it went with a session that ended
 	}
 }
 
@@ -246,10 +246,14 @@ func (c *Conn) view(ctx context.Context, kinds []string) (types.ManagedObjectRef
 	if ok {
 		return ref, nil
 	}
+	seen := c.loginCount()
 	res, err := methods.CreateContainerView(ctx, c.vc, &types.CreateContainerView{
 		This: *c.vc.ServiceContent.ViewManager, Container: c.vc.ServiceContent.RootFolder, Type: kinds, Recursive: true})
 	if err != nil {
 		return ref, err
+	}
+	if c.loginCount() != seen {
+		return res.Returnval, nil // it may be of the session that has ended
 	}
 	c.viewMu.Lock()
 	c.views[key] = res.Returnval
@@ -257,10 +261,13 @@ func (c *Conn) view(ctx context.Context, kinds []string) (types.ManagedObjectRef
 	return res.Returnval, nil
 }
 
-func (c *Conn) dropView(kinds []string) {
+// dropView forgets a view that went with a session that ended.
+func (c *Conn) dropView(kinds []string, view types.ManagedObjectReference) {
 	c.viewMu.Lock()
-	delete(c.views, viewKey(kinds))
-	c.viewMu.Unlock()
+	defer c.viewMu.Unlock()
+	if key := viewKey(kinds); c.views[key] == view {
+		delete(c.views, key)
+	}
 }
 
 // detail is all of guests, read again unless objects hold it already.

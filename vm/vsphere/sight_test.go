@@ -181,6 +181,9 @@ func TestWatch(t *testing.T) {
 	for _, l := range logs {
 		l.wait(t, "vm3: power: off")
 	}
+	if w.EndSessions() == 0 {
+		t.Error("no session ended")
+	}
 	want(t, "rmvm", c.Remove(t, vm.RemoveRequest{}, "vm2"), "")
 	for _, l := range logs {
 		l.wait(t, "vm2: power: not on its host")
@@ -190,6 +193,9 @@ func TestWatch(t *testing.T) {
 	for _, l := range logs {
 		if n := slices.IndexFunc(l.lines, func(s string) bool { return strings.HasPrefix(s, "vm2: power: off") }); n < 0 || slices.Contains(l.lines[n+1:], "vm2: power: off") {
 			t.Errorf("what did not change is told again: %q", l.lines)
+		}
+		if slices.ContainsFunc(l.lines, func(s string) bool { return strings.Contains(s, "Error") }) {
+			t.Errorf("that a session ended is told: %q", l.lines)
 		}
 	}
 }

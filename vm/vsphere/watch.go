@@ -2,9 +2,12 @@ package vsphere
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"margay/vm"
@@ -38,19 +41,19 @@ func (c *Conn) Watch(ctx context.Context, seen func(changed []vm.VM, gone []stri
 		PropSet: sets,
 	}})
 	if err != nil {
-		c.dropView(kinds) // it may have gone with a session
-		return wrap(err)
+		c.dropView(kinds, view)
+		return c.watchEnds(err, view, pc.Reference())
 	}
 	w := &guestWatch{guests: map[types.ManagedObjectReference]*vm.VM{}, hosts: map[types.ManagedObjectReference]string{}, on: map[types.ManagedObjectReference]types.ManagedObjectReference{}}
 	req := types.WaitForUpdatesEx{This: pc.Reference(), Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(watchWait)}}
-	logins := c.loginCount()
 	for {
 		res, err := methods.WaitForUpdatesEx(ctx, c.vc, &req)
 		if err != nil {
-			if ctx.Err() == nil && c.loginCount() != logins {
-				c.dropView(kinds)
+			err = c.watchEnds(err, view, pc.Reference())
+			if errors.Is(err, vm.ErrSession) {
+				c.dropView(kinds, view)
 			}
-			return wrap(err)
+			return err
 		}
 		if res.Returnval == nil {
 			continue
@@ -65,6 +68,19 @@ func (c *Conn) Watch(ctx context.Context, seen func(changed []vm.VM, gone []stri
 			w.flush(seen)
 		}
 	}
+}
+
+// watchEnds is the error that a watch ends with. The view and the collector are
+// the session's, and nobody but the endpoint takes them away: where either is
+// not known any longer, the session has ended, and there is another by now.
+func (c *Conn) watchEnds(err error, own ...types.ManagedObjectReference) error {
+	if !soap.IsSoapFault(err) {
+		return wrap(err)
+	}
+	if gone, ok := soap.ToSoapFault(err).VimFault().(types.ManagedObjectNotFound); ok && slices.Contains(own, gone.Obj) {
+		return vm.Errorf(vm.ErrSession, "%s: the session that watched it has ended", c.e)
+	}
+	return wrap(err)
 }
 
 // A guestWatch puts guests together from the properties that change.
