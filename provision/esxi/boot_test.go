@@ -67,7 +67,15 @@ type attrs []string
 // bootOf is a node's boot from a tree, as provision would put it together.
 func bootOf(t testing.TB, tree fs.FS, os string, mode nodedb.Mode, fw netboot.Firmware, more ...string) *provision.Boot {
 	t.Helper()
-	db := nodedbtest.New(t,
+	var key []nodedb.Record // prodkey is a table of its own
+	more = slices.DeleteFunc(slices.Clone(more), func(attr string) bool {
+		v, ok := strings.CutPrefix(attr, "prodkey.key=")
+		if ok {
+			key = append(key, nodedb.Record{Key: nodedb.Key{Kind: "prodkey", Name: "esx1" + nodedb.KeySep + "esx"}, Attrs: map[string]string{"prodkey.key": v}})
+		}
+		return ok
+	})
+	db := nodedbtest.New(t, append(key,
 		nodedbtest.Node("esx1", "hosts", append([]string{"mac.mac=00:50:56:aa:bb:cc", "hosts.ip=10.1.0.11"}, more...)...),
 		nodedbtest.Network("mgt", "10.1.0.0", "255.255.0.0", "networks.gateway=10.1.0.254", "networks.domain=cluster.example",
 			"networks.nameservers=<xcatmaster>", "networks.ntpservers=10.1.0.2"),
@@ -75,7 +83,7 @@ func bootOf(t testing.TB, tree fs.FS, os string, mode nodedb.Mode, fw netboot.Fi
 		nodedbtest.Password("vmware", "root", "cluster"),
 		nodedbtest.Site("domain", "cluster.example"),
 		nodedbtest.Site("sshkeys", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHn root@mn"),
-	)
+	)...)
 	snap := db.Snapshot()
 	n, err := snap.Node("esx1")
 	if err != nil {

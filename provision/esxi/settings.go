@@ -169,7 +169,7 @@ var logHost = regexp.MustCompile(`^((udp|tcp|ssl)://)?[A-Za-z0-9\[][A-Za-z0-9.:_
 
 // licence is the node's key for ESXi, in xCAT's table of product keys.
 func (r *reader) licence() string {
-	v := strings.ToUpper(r.text("prodkey.key"))
+	v := strings.ToUpper(strings.TrimSpace(r.Boot.Snap.ProductKey(r.Boot.Node, "esx")))
 	if v != "" && !licenceKey.MatchString(v) {
 		r.Fail("prodkey.key", fmt.Errorf("not a licence key, which has five groups of five letters or digits"))
 	}
