@@ -71,10 +71,9 @@ func TestFleet(t *testing.T) {
 		deaths += h.deaths
 		if h.doomed {
 			held++
-			boots := s.must("history", h.name, "--boots")
-			if !strings.Contains(boots, "held: 3 boots began the install and none reported its end") {
-				t.Errorf("%s is not held for its reason:\n%s", h.name, boots)
-			}
+			eventually(t, h.name+" is held for its reason", func() bool { // what it was told is noted behind that
+				return strings.Contains(s.must("history", h.name, "--boots"), "held: 3 boots began the install and none reported its end")
+			})
 		}
 		if h.err != nil {
 			t.Errorf("%s: %v", h.name, h.err)
@@ -85,7 +84,7 @@ func TestFleet(t *testing.T) {
 	}
 	list := func() string { return s.must("lsdef", "all", "-i", "status,currstate", "-c") }
 	out := list()
-	for end := time.Now().Add(30 * time.Second); strings.Count(out, "status=failed") < held && time.Now().Before(end); out = list() {
+	for end := time.Now().Add(time.Minute); strings.Count(out, "status=failed") < held && time.Now().Before(end); out = list() {
 		time.Sleep(100 * time.Millisecond) // a hold is written with the timelines, once a second
 	}
 	if n := strings.Count(out, "status=booted"); n != hosts-held {

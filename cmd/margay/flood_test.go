@@ -63,7 +63,7 @@ func TestFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		if a, err := r.Lease(at["dhcp"], net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}, netip.Addr{}, time.Now().Add(30*time.Second)); err != nil || a.String() != "127.2.0.1" {
+		if a, err := r.Lease(at["dhcp"], net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}, netip.Addr{}, time.Now().Add(2*time.Minute)); err != nil || a.String() != "127.2.0.1" {
 			t.Fatalf("DHCP: %s %v", a, err)
 		}
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -71,7 +71,7 @@ func TestFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		tftp := netboottest.TFTPClient{Wait: time.Second, Tries: 20}
+		tftp := netboottest.TFTPClient{Wait: time.Second, Tries: 120}
 		if n, _, err := tftp.Fetch(c, at["tftp"], "xcat/xnba.kpxe"); err != nil || n < 50000 {
 			t.Fatalf("TFTP: %d %v", n, err)
 		}
@@ -124,7 +124,7 @@ func (s *server) answersDNS(t *testing.T, at netip.AddrPort) {
 	}
 	defer c.Close()
 	buf := make([]byte, 1500)
-	for range 60 {
+	for range 240 {
 		c.Write(dnsQuestion("n1.cluster.test", 1))
 		c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 		if n, err := c.Read(buf); err == nil && n > 12 && binary.BigEndian.Uint16(buf[6:]) == 1 && strings.HasSuffix(string(buf[:n]), "\x7f\x02\x00\x01") {

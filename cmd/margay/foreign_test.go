@@ -21,6 +21,8 @@ func TestForeignDHCP(t *testing.T) {
 	lan := netboottest.NewLAN(t)
 	other, ours := lan.NewHost(t, "10.5.0.2/24"), lan.NewHost(t, "10.5.0.1/24")
 	started := exec.Command(dnsmasq, "-p", "0", "--no-daemon", "--conf-file=/dev/null", "--interface=eth0", "--dhcp-range=10.5.0.100,10.5.0.200", "--dhcp-leasefile=/dev/null", "--no-ping")
+	said := &lockedBuffer{}
+	started.Stdout, started.Stderr = said, said
 	if err := other.Start(started); err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +30,7 @@ func TestForeignDHCP(t *testing.T) {
 		started.Process.Kill()
 		started.Wait()
 	})
+	says(t, said, "DHCP", time.Minute) // it serves
 	for _, tt := range []struct {
 		name, want string
 		flags      []string
@@ -64,7 +67,7 @@ func serveOn(t *testing.T, h *netboottest.Host, flags ...string) string {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 	}()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "ready\n"); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "ready\n"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not ready: %s", out)
 		}
@@ -119,7 +122,7 @@ func TestDoctorProxy(t *testing.T) {
 				cmd.Process.Kill()
 				cmd.Wait()
 			}()
-			says(t, said, "DHCP", 30*time.Second) // it serves
+			says(t, said, "DHCP", time.Minute) // it serves
 			if text, _ := s.do("doctor"); !strings.Contains(text, tt.want) {
 				t.Errorf("doctor says\n%s\nwant %q; dnsmasq:\n%s", text, tt.want, said)
 			}

@@ -71,7 +71,7 @@ func (s *server) tftp(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := conn.WriteTo([]byte("\x00\x01"+name+"\x00octet\x00"), net.UDPAddrFromAddrPort(s.port("tftp"))); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func (s *server) raw(t *testing.T, target string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", target)
 	var b bytes.Buffer
 	io.Copy(&b, conn)

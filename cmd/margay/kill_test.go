@@ -56,6 +56,7 @@ func startServer(t testing.TB, dir string, flags ...string) *server {
 		n, err := out.Read(buf)
 		if err != nil {
 			s.cmd.Wait()
+			close(s.ended)
 			t.Fatalf("the daemon ended: %s%s", seen, s.log.String())
 		}
 		seen = append(seen, buf[:n]...)
@@ -78,7 +79,7 @@ func (s *server) kill() {
 // do runs one command and returns its output, and whether it was
 // acknowledged with exit status 0.
 func (s *server) do(words ...string) (string, bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var out, errs bytes.Buffer
 	c := api.Client{Socket: s.socket()}
@@ -119,7 +120,7 @@ func TestKill(t *testing.T) {
 			wg.Go(func() { acked[i].write(s, fmt.Sprintf("n%d", i), round, stop, &writes) })
 		}
 		// On a busy machine a moment may pass without a write.
-		for deadline := time.Now().Add(10 * time.Second); writes.Load() < 4 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); writes.Load() < 4 && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Duration(rand.IntN(250)) * time.Millisecond)

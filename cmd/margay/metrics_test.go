@@ -29,7 +29,11 @@ func TestMetrics(t *testing.T) {
 	}
 	file := get("/tftpboot/xcat/xnba.kpxe")
 	get("/boot/nosuch/script")
-	text := get("/metrics")
+	text := ""
+	eventually(t, "both answers are over for the server too", func() bool {
+		text = get("/metrics")
+		return strings.Contains(text, `margay_http_files_total{result="sent"} 1`) && strings.Contains(text, `margay_http_files_total{result="refused"} 1`)
+	})
 	for _, want := range []string{
 		`margay_http_files_total{result="sent"} 1`,
 		`margay_http_files_total{result="refused"} 1`,

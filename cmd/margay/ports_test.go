@@ -42,8 +42,9 @@ func TestPortHolders(t *testing.T) {
 	for network, service := range map[string]string{"udp": "tftp", "tcp": "http"} {
 		want := fmt.Sprintf("(pid %d)", s.cmd.Process.Pid)
 		got := portHolders(network, int(s.port(service).Port()))
-		if len(got) != 1 || !strings.HasSuffix(got[0], want) {
-			t.Errorf("%s: held by %q, want one that ends in %q", service, got, want)
+		// Others may hold the same number at another address.
+		if n := strings.Count(strings.Join(got, " "), want); n != 1 {
+			t.Errorf("%s: held by %q, want %q in it, once", service, got, want)
 		}
 	}
 	own, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -51,7 +52,7 @@ func TestPortHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	if got := portHolders("tcp", own.Addr().(*net.TCPAddr).Port); len(got) != 0 {
+	if got := portHolders("tcp", own.Addr().(*net.TCPAddr).Port); strings.Contains(strings.Join(got, " "), fmt.Sprintf("(pid %d)", os.Getpid())) {
 		t.Errorf("our own port is held by %q", got)
 	}
 }

@@ -90,7 +90,7 @@ func serveCmd(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Process.Kill()
 		<-done
 	})
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !strings.Contains(ts.ReadFile("serve.out"), "ready") {
 		select {
 		case err := <-done:
@@ -120,7 +120,7 @@ func stopCmd(ts *testscript.TestScript, neg bool, args []string) {
 		sig = syscall.SIGKILL
 	}
 	ts.Check(cmd.Process.Signal(sig))
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		if syscall.Kill(cmd.Process.Pid, 0) != nil {
@@ -152,7 +152,7 @@ func untilCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: until text command...")
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		cmd := exec.Command(args[1], args[2:]...)
 		cmd.Path = filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], args[1])
@@ -191,7 +191,7 @@ func machineCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	mac, err := net.ParseMAC(args[0])
 	ts.Check(err)
-	m := rom.Machine{MAC: mac, Firmware: rom.BIOS, DHCP: port("dhcp"), TFTPPort: port("tftp").Port(), Source: netip.MustParseAddr(args[1]), Patience: 20 * time.Second}
+	m := rom.Machine{MAC: mac, Firmware: rom.BIOS, DHCP: port("dhcp"), TFTPPort: port("tftp").Port(), Source: netip.MustParseAddr(args[1]), Patience: time.Minute}
 	r, err := m.Boot(context.Background(), nil)
 	if (err != nil) != neg {
 		ts.Fatalf("boot: %v", err)

@@ -104,10 +104,7 @@ func sshdCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("ssh-keygen: %v\n%s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
+	_, port, _ := net.SplitHostPort(freePort(ts))
 	conf := []string{"HostKey " + filepath.Join(dir, "host"), "AuthorizedKeysFile " + filepath.Join(dir, "authorized"), "StrictModes no", "PidFile none", "UsePAM no", "PermitRootLogin yes", "SetEnv HOME=" + dir}
 	for i := range 3 {
 		conf = append(conf, fmt.Sprintf("ListenAddress 127.0.0.%d:%s", i+1, port))
@@ -124,7 +121,7 @@ func sshdCmd(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Process.Kill()
 		<-done
 	})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", "127.0.0.3:"+port); err == nil {
 			c.Close()
 			break

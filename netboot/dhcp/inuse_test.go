@@ -17,7 +17,7 @@ func TestInUse(t *testing.T) {
 		us.Do(func() { mac, err = InUse(t.Context(), "eth0", netip.MustParseAddr(addr), wait) })
 		return mac, err
 	}
-	if mac, err := ask("10.1.0.77", 10*time.Second); err != nil || mac.String() != other.MAC("eth0").String() {
+	if mac, err := ask("10.1.0.77", time.Minute); err != nil || mac.String() != other.MAC("eth0").String() {
 		t.Errorf("10.1.0.77: %v, %v; want %v", mac, err, other.MAC("eth0"))
 	}
 	if mac, err := ask("10.1.0.78", 50*time.Millisecond); err != nil || mac != nil {

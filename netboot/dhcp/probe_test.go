@@ -30,7 +30,7 @@ func TestProbe(t *testing.T) {
 
 	var found []Foreign
 	var err error
-	us.Do(func() { found, err = Probe(t.Context(), "eth0", 500*time.Millisecond) })
+	us.Do(func() { found, err = Probe(t.Context(), "eth0", 3*time.Second) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,10 +59,10 @@ func TestProbeDnsmasq(t *testing.T) {
 	var found []Foreign
 	var err error
 	us.Do(func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		for len(found) == 0 && err == nil && ctx.Err() == nil { // until it has started
-			found, err = Probe(ctx, "eth0", 300*time.Millisecond)
+			found, err = Probe(ctx, "eth0", time.Second)
 		}
 	})
 	if err != nil || len(found) != 1 || found[0].Server != netip.MustParseAddr("10.1.0.2") || found[0].Proxy {

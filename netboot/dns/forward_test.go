@@ -30,14 +30,7 @@ func newUpstream(t *testing.T, answer func(network string, q *miekg.Msg) *miekg.
 			w.WriteMsg(m)
 		}
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln, pc := bothWays(t)
 	u.addr = ln.Addr().(*net.TCPAddr).AddrPort()
 	for _, s := range []*miekg.Server{{Listener: ln}, {PacketConn: pc}} {
 		s.Handler = miekg.HandlerFunc(handler)
@@ -48,6 +41,26 @@ func newUpstream(t *testing.T, answer func(network string, q *miekg.Msg) *miekg.
 		t.Cleanup(func() { s.Shutdown() })
 	}
 	return u
+}
+
+// bothWays listens at a port of loopback by TCP and UDP: one that is free for the
+// one may not be so for the other.
+func bothWays(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for try := 1; ; try++ {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", ln.Addr().String())
+		if err == nil {
+			return ln, pc
+		}
+		ln.Close()
+		if try == 20 {
+			t.Fatal(err)
+		}
+	}
 }
 
 // says is an upstream's answer with one record, or none.
@@ -281,7 +294,7 @@ func TestForwardOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			c := &miekg.Client{Timeout: 10 * time.Second}
+			c := &miekg.Client{Timeout: time.Minute}
 			if got, _, err := c.Exchange(ask("www.example.com.", "A"), at.String()); err != nil || len(got.Answer) != 1 {
 				t.Errorf("%v, %v", got, err)
 			}

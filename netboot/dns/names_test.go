@@ -87,7 +87,7 @@ func always(n Names) func() Names { return func() Names { return n } }
 // exchange asks by a network and gives the answer.
 func exchange(t testing.TB, network string, at netip.AddrPort, m *miekg.Msg) *miekg.Msg {
 	t.Helper()
-	c := &miekg.Client{Net: network, Timeout: 10 * time.Second, UDPSize: bestUDP}
+	c := &miekg.Client{Net: network, Timeout: time.Minute, UDPSize: bestUDP}
 	got, _, err := c.Exchange(m, at.String())
 	if err != nil {
 		t.Fatalf("%s: %v", m.Question[0].String(), err)

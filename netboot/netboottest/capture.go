@@ -82,10 +82,10 @@ func (c *Capture) write(file *os.File) error {
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := c.sock.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return w.Flush()
+		if errors.Is(err, os.ErrDeadlineExceeded) { // and there may be more all the same
+			n, err = readNow(c.sock, buf)
 		}
-		if err != nil {
+		if n == 0 || err != nil {
 			return errors.Join(err, w.Flush())
 		}
 		if c.keep != nil && !c.keep(buf[:n]) {
@@ -100,6 +100,23 @@ func (c *Capture) write(file *os.File) error {
 			return err
 		}
 	}
+}
+
+// readNow reads what the kernel holds of a socket whose time is over; 0: nothing.
+func readNow(sock *os.File, buf []byte) (n int, err error) {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		if cerr := raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), buf) }); cerr != nil {
+			return 0, cerr
+		}
+	}
+	if err == unix.EAGAIN {
+		return 0, nil
+	}
+	return max(n, 0), err
 }
 
 // stop ends the capture once what the kernel holds is written.

@@ -197,7 +197,7 @@ func (w *world) machine(f Firmware) *Machine {
 		Source:   netip.MustParseAddr(clientIP),
 		TFTPPort: w.tftp.Port(),
 		Verify:   true,
-		Patience: 3 * time.Second,
+		Patience: 20 * time.Second,
 	}
 }
 

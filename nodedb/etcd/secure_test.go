@@ -79,7 +79,12 @@ func (a *authority) issue(name string) {
 
 func openURL(t *testing.T, url string) (*etcd.Store, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	return openWithin(t, url, time.Minute)
+}
+
+func openWithin(t *testing.T, url string, limit time.Duration) (*etcd.Store, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cfg, err := etcd.ParseURL(url)
 	if err != nil {
@@ -110,7 +115,7 @@ func TestTLS(t *testing.T) {
 		"etcds://" + host + "/tls?ca=" + a.path("ca"):                                        " certificate", // "required" or "bad", by version
 		"etcd://" + host + "/tls":                                                            "",             // it hangs up
 	} {
-		_, err := openURL(t, url)
+		_, err := openWithin(t, url, 3*time.Second)
 		if err == nil || !strings.Contains(err.Error(), host) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", url, err, want)
 		}
@@ -151,7 +156,7 @@ func TestAuth(t *testing.T) {
 		"no user":          "etcd://" + host + "/mine",
 		"another's prefix": "etcd://joe@" + host + "/other?passwordfile=" + file,
 	} {
-		_, err := openURL(t, url)
+		_, err := openWithin(t, url, 3*time.Second)
 		if err == nil || !strings.Contains(err.Error(), host) || strings.Contains(err.Error(), "wr0ng") {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -55,12 +55,12 @@ func TestCrewLong(t *testing.T) {
 		c.add(false, func(*turn) { close(quick) })
 		select {
 		case <-quick:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("a command waits for those that wait")
 		}
 		close(stop)
 		wg.Wait()
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			c.mu.Lock()
 			going := c.going
 			c.mu.Unlock()

@@ -29,8 +29,8 @@ func (l *lines) open(context.Context, string) (io.ReadWriteCloser, error) {
 		return nil, *err
 	}
 	near, far := net.Pipe()
-	l.opened.Add(1)
 	l.far.Store(&far)
+	l.opened.Add(1) // the last: who sees it talks to the new one
 	return near, nil
 }
 
@@ -100,7 +100,7 @@ func TestConsolesFirstKey(t *testing.T) {
 		}
 		go func() { _, _ = w.Write([]byte("x")) }()
 		far := *l.far.Load()
-		_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = far.SetReadDeadline(time.Now().Add(time.Minute))
 		if n, err := far.Read(make([]byte, 1)); n != 1 {
 			t.Fatalf("the first key is lost: %v", err)
 		}

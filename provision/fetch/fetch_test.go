@@ -242,7 +242,7 @@ func TestStall(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	})
 	f := fetcher(t)
-	f.Stall = 200 * time.Millisecond
+	f.Stall = 2 * time.Second
 	f.must(t, s)
 	if n.Load() != 2 {
 		t.Errorf("asked %d times", n.Load())

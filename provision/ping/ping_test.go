@@ -24,7 +24,7 @@ func TestSweep(t *testing.T) {
 		}
 		got := map[netip.Addr]bool{}
 		began := time.Now()
-		s := Sweep{Wait: 600 * time.Millisecond, TCP: tcp}
+		s := Sweep{Wait: 3 * time.Second, TCP: tcp}
 		for a, up := range s.All(t.Context(), []netip.Addr{addr("127.0.0.1"), addr("127.0.0.7"), addr("::1"), addr(dead), addr("127.0.0.1")}) {
 			if _, twice := got[a]; twice {
 				t.Errorf("tcp %v: %v came twice", tcp, a)

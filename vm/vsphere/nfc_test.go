@@ -96,8 +96,8 @@ func TestPackage(t *testing.T) {
 			}
 			raw := somewhere(3 << 20)
 			_, req := appliance(t, raw)
-			w.LeaseTimeout(1)
-			req.Open = slowly(req.Open, 1200*time.Millisecond)
+			w.LeaseTimeout(3)
+			req.Open = slowly(req.Open, 3200*time.Millisecond)
 			want(t, "import", importPackage(t, t.Context(), c, req), "vm1: taken in: 2 cpus, 1024 MB, 2 disks, 1 network cards")
 			n := c.Nodes(t, "vm1")[0]
 			inv := c.Inventory(t, false, "vm1")

@@ -68,9 +68,9 @@ func TestLostModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := m.start(t, l.lan, k)
-	c.wait(t, 2*time.Minute, "MBOOT-FATAL: 15")
-	c.wait(t, time.Minute, m.name+": the ESXi boot loader did not start")
-	out, err := l.command("watch", m.name, "--until", "installed", "--timeout", "1m").CombinedOutput()
+	c.wait(t, 5*time.Minute, "MBOOT-FATAL: 15")
+	c.wait(t, 2*time.Minute, m.name+": the ESXi boot loader did not start")
+	out, err := l.command("watch", m.name, "--until", "installed", "--timeout", "2m").CombinedOutput()
 	if err == nil {
 		t.Error("margay watch --until installed ends well")
 	}
@@ -114,14 +114,14 @@ func (l *lab) define(t *testing.T, m machine) {
 func (l *lab) install(t *testing.T, m machine, k kit, med medium, args string) {
 	watch := l.watch(t, m.name)
 	c := m.start(t, l.lan, k)
-	_, said := c.wait(t, 2*time.Minute, "MBOOT-DONE")
+	_, said := c.wait(t, 5*time.Minute, "MBOOT-DONE")
 	t.Logf("%s: the boot loader of the medium says\n%s", m.firmware, brief(said))
 	checkLoader(t, m, med, args, said)
 	checkWatch(t, m.name, watch(), "dhcp", "bootloader", "bootcfg", "modules", "kickstart", "installing", "installed")
 	l.expect(t, m.name, "currstate=boot", "status=installed")
 
-	c.wait(t, 3*time.Minute, "DISK-BOOTED")
-	checkWatch(t, m.name, l.run(t, "watch", m.name, "--once"), "localboot")
+	c.wait(t, 5*time.Minute, "DISK-BOOTED")
+	l.seen(t, m.name, "localboot")
 	l.expect(t, m.name, "currstate=boot", "status=installed")
 	l.firstBoot(t, m, marked(said, "FIRSTBOOT"))
 	l.expect(t, m.name, "currstate=boot", "status=booted")
@@ -174,7 +174,7 @@ func checkCallbacks(t *testing.T, urls []string) {
 // watch starts margay watch and returns what waits for its end.
 func (l *lab) watch(t *testing.T, node string) func() string {
 	t.Helper()
-	cmd := l.command("watch", node, "--until", "installed", "--timeout", "5m")
+	cmd := l.command("watch", node, "--until", "installed", "--timeout", "8m")
 	out := &output{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -194,25 +194,55 @@ func (l *lab) watch(t *testing.T, node string) func() string {
 func checkWatch(t *testing.T, node, text string, steps ...string) {
 	t.Helper()
 	t.Logf("margay watch:\n%s", text)
-	rest := text
-	for _, step := range steps {
-		at := regexp.MustCompile(`(?m)^` + node + `: .*\b` + step + `\b`).FindStringIndex(rest)
-		if at == nil {
-			t.Errorf("margay watch: no step %s of %v in its place", step, steps)
-			return
-		}
-		rest = rest[at[1]:]
+	if step := lacks(node, text, steps); step != "" {
+		t.Errorf("margay watch: no step %s of %v in its place", step, steps)
 	}
 }
 
-// expect compares attributes that lsdef shows.
+// lacks is the first of the steps that a timeline does not have in its place.
+func lacks(node, text string, steps []string) string {
+	for _, step := range steps {
+		at := regexp.MustCompile(`(?m)^` + node + `: .*\b` + step + `\b`).FindStringIndex(text)
+		if at == nil {
+			return step
+		}
+		text = text[at[1]:]
+	}
+	return ""
+}
+
+// seen waits until a node's timeline has the steps: the daemon notes what it
+// sent when it has sent it.
+func (l *lab) seen(t *testing.T, node string, steps ...string) {
+	t.Helper()
+	text := ""
+	within(func() bool {
+		text = l.run(t, "watch", node, "--once")
+		return lacks(node, text, steps) == ""
+	})
+	checkWatch(t, node, text, steps...)
+}
+
+// expect waits until lsdef shows the attributes.
 func (l *lab) expect(t *testing.T, node string, want ...string) {
 	t.Helper()
-	out := l.run(t, "lsdef", node, "-i", "currstate,status")
-	for _, attr := range want {
-		if !slices.Contains(strings.Fields(out), attr) {
-			t.Errorf("lsdef: no %s in\n%s", attr, out)
-		}
+	out := ""
+	lacking := func() []string {
+		return slices.DeleteFunc(slices.Clone(want), func(attr string) bool { return slices.Contains(strings.Fields(out), attr) })
+	}
+	within(func() bool {
+		out = l.run(t, "lsdef", node, "-i", "currstate,status")
+		return len(lacking()) == 0
+	})
+	for _, attr := range lacking() {
+		t.Errorf("lsdef: no %s in\n%s", attr, out)
+	}
+}
+
+// within waits a minute at most until something is so.
+func within(so func() bool) {
+	for end := time.Now().Add(time.Minute); !so() && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

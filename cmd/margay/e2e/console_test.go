@@ -61,15 +61,15 @@ func (c *console) wait(t *testing.T, limit time.Duration, pattern string) (match
 	t.Helper()
 	want := regexp.MustCompile(pattern)
 	timeout := time.After(limit)
-	first := c.read
 	for {
 		line, ended, changed := c.next()
 		switch {
 		case line != "" && want.MatchString(line):
-			return line, c.lines[first : c.read-1]
+			return line, before
 		case line != "" && fatal.MatchString(line):
 			t.Fatalf("waiting for %s: %s\n%s", pattern, line, c.tail())
 		case line != "":
+			before = append(before, line)
 			continue
 		case ended:
 			t.Fatalf("waiting for %s: the machine ended\n%s", pattern, c.tail())

@@ -92,7 +92,7 @@ func (l *lab) installFromDisc(t *testing.T, m machine, h *bmctest.Host) {
 	watch := l.watch(t, m.name)
 	l.say(t, "on", "rmedia", m.name, "boot")
 	c := l.rcons(t, m.name)
-	c.wait(t, 3*time.Minute, "MBOOT-DONE")
+	c.wait(t, 5*time.Minute, "MBOOT-DONE")
 	checkWatch(t, m.name, watch(), "bootdevice", "power", "dhcp", "bootcfg", "modules", "kickstart", "installing", "installed")
 	l.expect(t, m.name, "status=installed")
 	l.say(t, "eject", "rmedia", m.name, "eject")
@@ -208,15 +208,15 @@ func (l *lab) installByHand(t *testing.T, m machine, h *bmctest.Host) {
 	watch := l.watch(t, m.name)
 	l.say(t, "on", "rpower", m.name, "boot")
 	c := l.rcons(t, m.name)
-	c.wait(t, 3*time.Minute, "MBOOT-DONE")
+	c.wait(t, 5*time.Minute, "MBOOT-DONE")
 	checkWatch(t, m.name, watch(), "dhcp", "bootcfg", "modules", "kickstart", "installing", "installed")
-	c.wait(t, 3*time.Minute, "DISK-BOOTED")
+	c.wait(t, 5*time.Minute, "DISK-BOOTED")
 	l.expect(t, m.name, "status=installed")
 
 	l.say(t, "boot override inactive", "rsetboot", m.name, "stat") // the boot has used it up
 	l.say(t, "on", "rpower", m.name, "on")
 	l.say(t, "reset", "rpower", m.name, "reset")
-	c.wait(t, 3*time.Minute, "DISK-BOOTED")
+	c.wait(t, 5*time.Minute, "DISK-BOOTED")
 	l.say(t, "off", "rpower", m.name, "off")
 	l.say(t, "off", "rpower", m.name, "stat")
 	if boots := h.Boots(); len(boots) != 2 || boots[0].Device != bmc.Network || boots[1].Device != bmc.NoOverride {

@@ -74,7 +74,7 @@ func (l *lab) serve(t *testing.T, dir string) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { l.stop(t, cmd, ended) })
-	ready := time.After(30 * time.Second)
+	ready := time.After(time.Minute)
 	for {
 		more := l.log.more()
 		if l.log.has("ready\n") {
@@ -99,7 +99,7 @@ func (l *lab) stop(t *testing.T, cmd *exec.Cmd, ended chan error) {
 		if err != nil {
 			t.Errorf("margay serve after SIGTERM: %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		cmd.Process.Kill()
 		t.Error("margay serve does not end on SIGTERM")
 	}

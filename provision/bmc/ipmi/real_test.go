@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -56,30 +57,40 @@ func background(t *testing.T, name string, args ...string) {
 	})
 }
 
+// freePort is a port of loopback that is free, and none of those that the kernel
+// gives to whoever does not care: it stays free until it is taken.
 func freePort(t *testing.T) int {
 	t.Helper()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10000 + rand.IntN(6000)
+		if c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err == nil {
+			_ = c.Close()
+			return port
+		}
 	}
-	defer func() { _ = c.Close() }()
-	return c.LocalAddr().(*net.UDPAddr).Port //nolint:forcetypeassert // it is
+	t.Fatal("no port is free")
+	return 0
 }
 
 // reach waits until a peer answers.
 func reach(t *testing.T, target bmc.Target) *Controller {
 	t.Helper()
-	target.Timeout, target.Retries = 500*time.Millisecond, 1
-	var err error
-	for range 20 {
-		var c *Controller
-		if c, err = Dial(t.Context(), target); err == nil {
-			t.Cleanup(func() { _ = c.Close() })
-			return c
+	knock := target
+	knock.Timeout, knock.Retries = 500*time.Millisecond, 1
+	eventually(t, target.Node+" answers", func() bool {
+		c, err := Dial(t.Context(), knock)
+		if err == nil {
+			_ = c.Close()
 		}
+		return err == nil
+	})
+	target.Timeout = 10 * time.Second // it runs programs for what it is told
+	c, err := Dial(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("%v", err)
-	return nil
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 const simConfig = `name "margay"

@@ -35,7 +35,7 @@ func answers() []types.Response {
 func TestConsoleSurvivesRestart(t *testing.T) {
 	x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Console: serial(t)})
 	target := x.Target("n1")
-	target.Timeout, target.Retries = 200*time.Millisecond, 1
+	target.Timeout, target.Retries = 2*time.Second, 1
 	c := &bmc.Consoles{Open: func(ctx context.Context, _ string) (io.ReadWriteCloser, error) { return OpenConsole(ctx, target) }}
 	defer c.Close()
 	w, err := c.Attach(t.Context(), "n1")
@@ -93,10 +93,9 @@ func TestEachOverSockets(t *testing.T) {
 		x := bmctest.StartIPMI(t, nil, bmctest.IPMIConfig{Latency: 20 * time.Millisecond})
 		alive, dead := x.Target(fmt.Sprint("alive", i)), x.Target(fmt.Sprint("dead", i))
 		dead.Port = silentPort(t)
-		for _, target := range []bmc.Target{dead, alive} {
-			target.Timeout, target.Retries = 500*time.Millisecond, 1
-			targets = append(targets, target)
-		}
+		dead.Timeout, dead.Retries = 500*time.Millisecond, 1
+		alive.Timeout = 20 * time.Second
+		targets = append(targets, dead, alive)
 	}
 	var d Dialer
 	begin := time.Now()
