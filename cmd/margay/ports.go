@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -21,7 +23,7 @@ func portError(what, network, addr, flag string, err error) error {
 	case errors.Is(err, syscall.EADDRINUSE):
 		owner := "another program"
 		if ap, perr := parsePort(addr); perr == nil {
-			if o := portOwner(network, ap.Port()); o != "" {
+			if o := portOwner(network, ap); o != "" {
 				owner = o
 			}
 		}
@@ -42,10 +44,10 @@ func parsePort(s string) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(s)
 }
 
-// portOwner is the program that holds a port, as far as /proc shows it to us:
-// "dnsmasq (pid 612)", or "".
-func portOwner(network string, port uint16) string {
-	for _, inode := range portInodes(network, port) {
+// portOwner is the program that holds a port at an address, as far as /proc shows
+// it to us: "dnsmasq (pid 612)", or "".
+func portOwner(network string, at netip.AddrPort) string {
+	for _, inode := range portInodes(network, at) {
 		if pid, name := inodeOwner(inode); pid > 0 {
 			return fmt.Sprintf("%s (pid %d)", name, pid)
 		}
@@ -57,7 +59,7 @@ func portOwner(network string, port uint16) string {
 // ours to see are "another user's program".
 func portHolders(network string, port int) []string {
 	var out []string
-	for _, inode := range portInodes(network, uint16(port)) {
+	for _, inode := range portInodes(network, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port))) {
 		pid, name := inodeOwner(inode)
 		who := fmt.Sprintf("%s (pid %d)", name, pid)
 		if pid == 0 {
@@ -70,10 +72,10 @@ func portHolders(network string, port int) []string {
 	return out
 }
 
-// portInodes finds the inodes of the sockets that are bound to a port, of TCP
-// those that listen, in /proc/net's tables (proc_pid_net(5)): local_address is
-// the second column, the inode the tenth.
-func portInodes(network string, port uint16) []string {
+// portInodes finds the inodes of the sockets that are in the way of an address
+// and port, of TCP those that listen, in /proc/net's tables (proc_pid_net(5)):
+// local_address is the second column, the inode the tenth.
+func portInodes(network string, at netip.AddrPort) []string {
 	var out []string
 	for _, table := range []string{network, network + "6"} {
 		f, err := os.Open("/proc/net/" + table)
@@ -85,16 +87,32 @@ func portInodes(network string, port uint16) []string {
 			if len(col) < 10 {
 				continue
 			}
-			_, hex, ok := strings.Cut(col[1], ":")
-			n, err := strconv.ParseUint(hex, 16, 16)
+			own, ok := procAddr(col[1])
 			listening := network != "tcp" || col[3] == "0A"
-			if ok && err == nil && uint16(n) == port && listening {
+			one := own.Addr() == at.Addr() || own.Addr().IsUnspecified() || at.Addr().IsUnspecified()
+			if ok && own.Port() == at.Port() && one && listening {
 				out = append(out, col[9])
 			}
 		}
 		f.Close()
 	}
 	return out
+}
+
+// procAddr reads an address and port of /proc/net's tables: the address in words
+// of four bytes, each as the processor has it in memory.
+func procAddr(s string) (netip.AddrPort, bool) {
+	addr, port, _ := strings.Cut(s, ":")
+	b, err := hex.DecodeString(addr)
+	n, perr := strconv.ParseUint(port, 16, 16)
+	if err != nil || perr != nil || len(b)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	for w := b; len(w) > 0; w = w[4:] {
+		binary.NativeEndian.PutUint32(w, binary.BigEndian.Uint32(w))
+	}
+	a, ok := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a.Unmap(), uint16(n)), ok
 }
 
 // inodeOwner is the process that has a socket open; 0 if we may not see it.

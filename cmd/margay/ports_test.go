@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -32,6 +33,34 @@ func TestPortHeld(t *testing.T) {
 		want := fmt.Sprintf("(pid %d); stop that, or give another with %s", s.cmd.Process.Pid, tt.flag)
 		if err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), addr) {
 			t.Errorf("%s: %v, %s\nwant the port and %q", tt.service, err, out, want)
+		}
+	}
+}
+
+// TestPortOwner: who holds the same number at another address is not in the way.
+func TestPortOwner(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port, own := l.Addr().(*net.TCPAddr).Port, fmt.Sprintf("(pid %d)", os.Getpid())
+	for addr, want := range map[string]bool{"127.0.0.2": true, "0.0.0.0": true, "127.0.0.3": false, "::1": false} {
+		if got := portOwner("tcp", netip.AddrPortFrom(netip.MustParseAddr(addr), uint16(port))); strings.HasSuffix(got, own) != want {
+			t.Errorf("%s: held by %q, which should be us: %v", addr, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"0100007F:0016": "127.0.0.1:22", "00000000:0045": "0.0.0.0:69", "00000000000000000000000001000000:0050": "[::1]:80",
+		"0000000000000000FFFF00000100007F:0050": "127.0.0.1:80",
+	} {
+		if got, ok := procAddr(text); !ok || got.String() != want {
+			t.Errorf("%s is %s, want %s", text, got, want)
+		}
+	}
+	for _, text := range []string{"", "x:y", "0100007F", "01007F:0016", "0100007F:00016000"} {
+		if got, ok := procAddr(text); ok {
+			t.Errorf("%q is %s", text, got)
 		}
 	}
 }
