@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -230,6 +231,7 @@ func TestSilence(t *testing.T) {
 	w := newWorld(t)
 	m := w.machine(BIOS)
 	w.dhcp.Close()
+	m.Patience = 3 * time.Second
 	if _, err := m.Boot(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "dhcp: no ") {
 		t.Errorf("got %v", err)
 	}
