@@ -42,9 +42,10 @@ type question struct {
 // asks the same meanwhile waits for the same answer; so a loop of forwarders
 // ends at the second round.
 type flight struct {
-	done chan struct{}
-	msg  *miekg.Msg // not to be changed
-	err  error
+	done   chan struct{}
+	msg    *miekg.Msg // not to be changed
+	err    error
+	others int // who wait for it; guarded by forwarder.mu
 }
 
 // start is told of each address on which the server listens.
@@ -157,6 +158,7 @@ func (s *Server) resolve(ctx context.Context, ask *miekg.Msg) (*miekg.Msg, uint3
 	}
 	f.mu.Lock()
 	if fl := f.flights[key]; fl != nil {
+		fl.others++
 		f.mu.Unlock()
 		select {
 		case <-fl.done:
