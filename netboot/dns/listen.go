@@ -10,12 +10,14 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"margay/netboot/udp"
 )
 
 // A Conn is one address on which a Server answers, by UDP and by TCP. Close
 // it, or let Serve do so.
 type Conn struct {
-	udp []*socket // of all addresses: one for IPv4, one for IPv6
+	udp []*udp.Socket // of all addresses: one for IPv4, one for IPv6
 	tcp *net.TCPListener
 }
 
@@ -81,11 +83,7 @@ func socketOptions(network, addr string, raw syscall.RawConn) error {
 		if own, perr := netip.ParseAddrPort(addr); perr == nil && !own.Addr().IsUnspecified() {
 			return // it has only this one
 		}
-		if network == "udp6" {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-			return
-		}
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		err = udp.WantOrigin(int(fd), network == "udp6")
 	})
 	return errors.Join(ctlErr, err)
 }

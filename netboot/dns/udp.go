@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"runtime"
 	"sync"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"margay/netboot/udp"
 )
 
 const (
@@ -18,9 +20,20 @@ const (
 	inHand = 512
 	// maxReaders is how many may read one socket: each answers 200,000 a second.
 	maxReaders = 8
-	// batchSize is how many questions come, or answers leave, in one call.
-	batchSize = 64
+	// nap is how long questions are let come together while they come in crowds.
+	nap = 50 * time.Microsecond
+	// fullWait is how long an answer waits for room in the socket.
+	fullWait = 100 * time.Millisecond
 )
+
+// newSocket takes conn over.
+func newSocket(conn *net.UDPConn) (*udp.Socket, error) {
+	u, err := udp.New(conn)
+	if err == nil {
+		u.Nap, u.Patience = nap, fullWait
+	}
+	return u, err
+}
 
 // serveUDP has each socket read by one goroutine, and by more of them, up to
 // one for each processor, while it has more than that one can take. What the
@@ -29,7 +42,7 @@ const (
 func (s *Server) serveUDP(ctx context.Context, c *Conn) error {
 	defer context.AfterFunc(ctx, func() {
 		for _, u := range c.udp {
-			u.wake()
+			u.Wake()
 		}
 	})()
 	slots := make(chan struct{}, inHand)
@@ -54,19 +67,19 @@ func (s *Server) serveUDP(ctx context.Context, c *Conn) error {
 // A reader answers what comes to a socket.
 type reader struct {
 	s       *Server
-	sock    *socket
-	in      *inbox
-	out     *outbox
-	room    [batchSize][]byte // for the answers
-	queries [batchSize]query
-	asked   [batchSize]*query // each of them
+	sock    *udp.Socket
+	in      *udp.Inbox
+	out     *udp.Pile
+	room    [udp.Batch][]byte // for the answers
+	queries [udp.Batch]query
+	asked   [udp.Batch]*query // each of them
 	slots   chan struct{}     // holds one for each question that waits
 	waiting *sync.WaitGroup   // for those
 	wanted  chan struct{}     // holds one when another reader would help
 }
 
-func newReader(s *Server, sock *socket, slots chan struct{}, waiting *sync.WaitGroup, wanted chan struct{}) *reader {
-	r := &reader{s: s, sock: sock, in: newInbox(), out: newOutbox(sock), slots: slots, waiting: waiting, wanted: wanted}
+func newReader(s *Server, sock *udp.Socket, slots chan struct{}, waiting *sync.WaitGroup, wanted chan struct{}) *reader {
+	r := &reader{s: s, sock: sock, in: udp.NewInbox(largestQuery), out: udp.NewPile(sock), slots: slots, waiting: waiting, wanted: wanted}
 	for i := range r.room {
 		r.room[i] = make([]byte, 0, 1500)
 		r.asked[i] = &r.queries[i]
@@ -93,39 +106,40 @@ func help(ctx context.Context, wanted <-chan struct{}, more func() *reader) {
 		if r == nil {
 			r = more()
 		}
-		for r.batch(ctx) && r.in.came == batchSize {
+		for r.batch(ctx) && r.in.Len() == udp.Batch {
 		}
 	}
 }
 
 // batch answers what came together. False: the socket is closed.
 func (r *reader) batch(ctx context.Context) bool {
-	if !r.sock.receive(r.in) {
-		return false
+	if err := r.sock.Receive(r.in); errors.Is(err, net.ErrClosed) {
+		return false // others are ICMP errors about earlier answers
 	}
-	if r.in.came == batchSize {
+	if r.in.Len() == udp.Batch {
 		select {
 		case r.wanted <- struct{}{}:
 		default:
 		}
 	}
-	for i := range r.in.came {
-		_ = r.asked[i].read(r.in.message(i))
+	came := r.in.Len()
+	for i := range came {
+		_ = r.asked[i].read(r.in.Message(i))
 	}
 	m := r.s.moment() // after they came: what was changed before is in it
-	m.find(r.asked[:r.in.came]...)
-	for i := range r.in.came {
+	m.find(r.asked[:came]...)
+	for i := range came {
 		r.question(ctx, m, i)
 	}
-	if no := r.out.flush(); no != 0 {
-		r.s.log().Debug("dns: cannot send", "err", no)
+	if err := r.out.Flush(); err != nil {
+		r.s.log().Debug("dns: cannot send", "err", err)
 	}
 	return true
 }
 
 // question puts the answer to question i into the outbox, or has it come later.
 func (r *reader) question(ctx context.Context, m moment, i int) {
-	from, q := r.in.from(i), r.asked[i]
+	from, q := r.in.Sender(i).AddrPort().Addr(), r.asked[i]
 	msg, v := r.s.respond(m, r.room[i], from, 0, q)
 	switch v {
 	case silent:
@@ -139,33 +153,28 @@ func (r *reader) question(ctx context.Context, m moment, i int) {
 			r.s.count.dropped.Add(1) // the asker asks again
 			return
 		}
-		raw, to, back := bytes.Clone(r.in.message(i)), r.in.names[i], bytes.Clone(r.in.source(i))
+		raw, way := bytes.Clone(r.in.Message(i)), r.in.Back(i).Clone()
 		r.waiting.Add(1)
 		go func() {
 			defer func() { <-r.slots; r.waiting.Done() }()
 			if v == change {
-				r.send(letter{r.s.update(ctx, raw), &to, back})
+				r.send(r.s.update(ctx, raw), way)
 				return
 			}
-			r.send(letter{r.s.passOn(ctx, raw, 0), &to, back})
+			r.send(r.s.passOn(ctx, raw, 0), way)
 		}()
 		return
 	}
 	r.room[i] = msg[:0] // it may have grown
-	r.out.add(letter{msg, &r.in.names[i], r.in.source(i)})
+	r.out.Add(msg, r.in.Back(i))
 }
 
 // send sends one answer that others did not wait for.
-func (r *reader) send(l letter) {
-	if len(l.msg) == 0 {
+func (r *reader) send(msg []byte, w udp.Way) {
+	if len(msg) == 0 {
 		return
 	}
-	head := make([]unix.Mmsghdr, 1)
-	iov := unix.Iovec{Base: &l.msg[0]}
-	iov.SetLen(len(l.msg))
-	p := parcel{letter: &l, head: &head[0].Hdr}
-	p.address(&iov)
-	if _, no := r.sock.send(head); no != 0 {
-		r.s.log().Debug("dns: cannot send", "err", no)
+	if err := r.sock.Send(msg, w); err != nil {
+		r.s.log().Debug("dns: cannot send", "err", err)
 	}
 }

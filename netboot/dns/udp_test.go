@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os/exec"
-	"slices"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"margay/netboot/netboottest"
+	"margay/netboot/udp"
 )
 
 // Questions that come in crowds, from several askers and to several of our
@@ -44,7 +41,7 @@ func TestCrowds(t *testing.T) {
 			askers = append(askers, c)
 		}
 		for round := range 20 {
-			for _, n := range []int{1, 2, crowd, 3, batchSize, batchSize + 1, 2, 1} {
+			for _, n := range []int{1, 2, udp.Crowd, 3, udp.Batch, udp.Batch + 1, 2, 1} {
 				burst(t, s, askers, at, n, round)
 			}
 		}
@@ -92,125 +89,4 @@ func burst(t *testing.T, s *Server, askers []*net.UDPConn, at []netip.AddrPort, 
 			}
 		}
 	}
-}
-
-// Letters that go the same way are one message, as the kernel can cut it.
-func TestOutbox(t *testing.T) {
-	out, a, b := mailbox(t, netboottest.NewHost(t))
-	other := pktinfo("127.0.0.2")
-	letters := []letter{
-		{sized(50, 0), a.raw(), nil}, {sized(60, 1), a.raw(), nil}, {sized(50, 2), b.raw(), nil}, {sized(40, 3), a.raw(), nil},
-		{sized(50, 4), a.raw(), other}, {sized(50, 5), a.raw(), nil}, {sized(60, 6), b.raw(), nil}, {sized(50, 7), a.raw(), nil},
-		{sized(50, 8), a.raw(), other},
-	}
-	for _, tt := range []struct {
-		whole bool
-		want  int
-	}{{false, 4}, {true, len(letters)}} {
-		out.whole = tt.whole
-		for _, l := range letters {
-			out.add(l)
-		}
-		if got := len(out.pack()); got != tt.want {
-			t.Errorf("%d messages, want %d", got, tt.want)
-		}
-		if no := out.flush(); no != 0 {
-			t.Fatal(no)
-		}
-		a.receives(t, "127.0.0.1", 0, 1, 3, 5, 7)
-		a.receives(t, "127.0.0.2", 4, 8)
-		b.receives(t, "127.0.0.1", 2, 6)
-	}
-}
-
-// Where packets do not fit the way, they are sent one by one and the kernel
-// makes fragments.
-func TestOutboxRefused(t *testing.T) {
-	h := netboottest.NewHost(t)
-	if err := h.Run(exec.Command("ip", "link", "set", "lo", "mtu", "600")); err != nil {
-		t.Fatal(err)
-	}
-	out, a, b := mailbox(t, h)
-	for i := range 4 {
-		out.add(letter{sized(900, i), a.raw(), pktinfo("127.0.0.1")})
-		out.add(letter{sized(100, 4+i), b.raw(), nil})
-	}
-	if no := out.flush(); no != 0 {
-		t.Fatal(no)
-	}
-	a.receives(t, "127.0.0.1", 0, 1, 2, 3)
-	b.receives(t, "127.0.0.1", 4, 5, 6, 7)
-	if out.whole {
-		t.Error("nothing is cut any more")
-	}
-}
-
-// An addressee tells what arrives by the first octet.
-type addressee struct {
-	*net.UDPConn
-	ahead map[string][]int // what came from others than were asked about
-}
-
-func (a *addressee) raw() *unix.RawSockaddrInet6 {
-	at := a.LocalAddr().(*net.UDPAddr).AddrPort()
-	sa := &unix.RawSockaddrInet6{Family: unix.AF_INET}
-	port := [2]byte{byte(at.Port() >> 8), byte(at.Port())}
-	b := at.Addr().As4()
-	sa.Port, sa.Flowinfo = binary.NativeEndian.Uint16(port[:]), binary.NativeEndian.Uint32(b[:])
-	return sa
-}
-
-func (a *addressee) receives(t *testing.T, from string, want ...int) {
-	t.Helper()
-	for len(a.ahead[from]) < len(want) {
-		buf := make([]byte, 1500)
-		a.SetReadDeadline(time.Now().Add(30 * time.Second))
-		n, who, err := a.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			t.Fatalf("from %s came %v, want %v: %v", from, a.ahead[from], want, err)
-		}
-		if !bytes.Equal(buf[:n], sized(n, int(buf[0]))) {
-			t.Fatalf("%x came", buf[:n])
-		}
-		a.ahead[who.Addr().Unmap().String()] = append(a.ahead[who.Addr().Unmap().String()], int(buf[0]))
-	}
-	got := a.ahead[from]
-	a.ahead[from] = nil
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Errorf("from %s came %v, want %v", from, got, want)
-	}
-}
-
-func sized(n, first int) []byte {
-	return bytes.Repeat([]byte{byte(first)}, n)
-}
-
-// mailbox is an outbox within a host, and two to write to.
-func mailbox(t *testing.T, h *netboottest.Host) (*outbox, *addressee, *addressee) {
-	t.Helper()
-	open := func(at string) (c *net.UDPConn) {
-		var err error
-		h.Do(func() { c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at))) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-	s, err := newSocket(open("0.0.0.0:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	out := newOutbox(s)
-	if out.whole {
-		t.Fatal("the kernel cuts nothing")
-	}
-	return out, &addressee{open("127.0.0.1:0"), map[string][]int{}}, &addressee{open("127.0.0.1:0"), map[string][]int{}}
-}
-
-// pktinfo is the control message by which a packet leaves from an address.
-func pktinfo(from string) []byte {
-	return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: netip.MustParseAddr(from).As4()})
 }

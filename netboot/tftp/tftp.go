@@ -27,7 +27,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"margay/netboot"
+	"margay/netboot/udp"
 )
 
 // The limits that a Server has where its fields are zero.
@@ -66,28 +69,35 @@ type Server struct {
 // Serve answers what arrives on conn, which must be a UDP socket, until ctx is
 // done; then it returns nil. It closes conn.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
-	udp, ok := conn.(*net.UDPConn)
+	c, ok := conn.(*net.UDPConn)
 	if !ok {
 		return fmt.Errorf("tftp: %T is not a UDP socket", conn)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	front, err := newSocket(udp)
+	front, data, err := s.sockets(c)
 	if err != nil {
-		udp.Close()
-		return fmt.Errorf("tftp: %s: %v", udp.LocalAddr(), err)
-	}
-	data := []*socket{front}
-	if !s.SinglePort {
-		if data, err = front.siblings(); err != nil {
-			udp.Close()
-			return fmt.Errorf("tftp: %v", err)
-		}
+		return fmt.Errorf("tftp: %s: %v", c.LocalAddr(), err)
 	}
 	l := &listener{s: s, ctx: ctx, front: front, data: data}
-	defer context.AfterFunc(ctx, l.close)()
+	defer context.AfterFunc(ctx, l.wake)()
 	return l.run(cancel)
+}
+
+// sockets are the one that is asked, which takes c over, and those that send.
+func (s *Server) sockets(c *net.UDPConn) (front *socket, data []*socket, err error) {
+	if front, err = newSocket(c); err != nil {
+		return nil, nil, err
+	}
+	if s.SinglePort {
+		return front, []*socket{front}, nil
+	}
+	if data, err = front.siblings(); err != nil {
+		front.Close()
+		return nil, nil, err
+	}
+	return front, data, nil
 }
 
 // A listener is one Serve: the socket that is asked and those that send.
@@ -114,17 +124,26 @@ func (l *listener) run(cancel func()) error {
 	}
 	err := l.read(l.front)
 	cancel()
-	l.close()
+	l.wake()
 	readers.Wait()
 	l.opening.Wait()
 	l.s.drop(l)
+	l.close()
 	return err
 }
 
-func (l *listener) close() {
-	l.front.conn.Close()
+// wake has the readers end.
+func (l *listener) wake() {
+	l.front.Wake()
 	for _, sock := range l.data {
-		sock.conn.Close()
+		sock.Wake()
+	}
+}
+
+func (l *listener) close() {
+	l.front.Close()
+	for _, sock := range l.data {
+		sock.Close()
 	}
 }
 
@@ -132,9 +151,9 @@ func (l *listener) close() {
 // requests where it is the one that is asked. The answers to what came at once
 // leave at once.
 func (l *listener) read(sock *socket) error {
-	in, out := newInbox(sock), newOutbox(sock)
+	in, out := udp.NewInbox(largestRequest), newOutbox(sock)
 	for {
-		n, err := in.read()
+		err := sock.Receive(in)
 		if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil
 		}
@@ -142,15 +161,15 @@ func (l *listener) read(sock *socket) error {
 			return fmt.Errorf("tftp: %v", err)
 		}
 		out.now = time.Now()
-		for i := range n {
-			p, peer, ok := in.packet(i)
+		for i := range in.Len() {
+			p, peer, ok := packet(in, i)
 			if !ok {
 				continue
 			}
 			switch op := opcode(p); {
 			case op == opRRQ || op == opWRQ:
 				if sock == l.front {
-					l.request(p, peer, sock.origin(in.control(i)))
+					l.request(p, peer, sock.origin(in, i))
 				}
 			default:
 				l.answer(sock, p, peer, out)
@@ -174,6 +193,13 @@ func (l *listener) answer(sock *socket, p []byte, peer netip.AddrPort, out *outb
 	case opERROR:
 		t.abort(p)
 	}
+}
+
+// transient says whether reading may go on after err: ICMP errors of earlier
+// sends are reported to later reads.
+func transient(err error) bool {
+	var no unix.Errno
+	return errors.As(err, &no) && no != unix.EBADF && no != unix.ENOTSOCK && no != unix.EFAULT && no != unix.EINVAL
 }
 
 func (s *Server) log() *slog.Logger {

@@ -215,7 +215,11 @@ func (c *Conn) look(ctx context.Context) error {
 	if err != nil {
 		return nil // what the licence is called is only for show
 	}
-	c.about.Licence = parseLicence(out).Name
+	for _, l := range strings.Split(out, "\n") {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(l), "name: "); ok {
+			c.about.Licence = name
+		}
+	}
 	return nil
 }
 
