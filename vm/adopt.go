@@ -2,7 +2,9 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"margay/nodedb"
 )
@@ -19,6 +21,9 @@ func (m *Manager) Adopt(ctx context.Context, snap *nodedb.Snapshot, hosts []*nod
 		for _, line := range a.lines {
 			emit(Result{Node: n.Name, Text: line})
 		}
+		if a.warn != nil {
+			emit(Result{Node: n.Name, Warn: a.warn.Error()})
+		}
 		facts := map[string]string{}
 		if err == nil && n.HostType == "" && !dry {
 			facts["hypervisor.type"] = "esx"
@@ -34,6 +39,7 @@ type adoption struct {
 	n     *nodedb.Node
 	dry   bool
 	lines []string
+	warn  error // what keeps nobody from taking the host on
 }
 
 func (a *adoption) say(format string, args ...any) {
@@ -54,8 +60,17 @@ func (a *adoption) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	licence, changed := a.license(ctx, hv, h, !HasVCenter(a.n))
+	if changed { // it may be used in other ways by now
+		if hv, err = a.m.Open(ctx, e); err != nil {
+			return err
+		}
+	}
 	if a.lines, err = describeHost(hv.About(), h, a.n); err != nil {
 		return err
+	}
+	if a.dry && strings.HasPrefix(licence, "would ") {
+		a.say("%s", licence)
 	}
 	if a.dry && e.Pin == "" && hv.About().FirstSight {
 		a.say("would trust certificate %s from then on", hv.About().Fingerprint)
@@ -86,6 +101,24 @@ func (a *adoption) open(ctx context.Context, e Endpoint) (Hypervisor, func(), er
 	return hv, func() { hv.Close() }, nil
 }
 
+// license gives the host the licence that prodkey has for it, as xCAT did
+// whenever it connected. A host of a version that takes none, and one that
+// does not take this, is taken on all the same. With here false another
+// connection is to do it.
+func (a *adoption) license(ctx context.Context, hv Hypervisor, h *Host, here bool) (text string, changed bool) {
+	key, err := licenceKey(a.snap, a.n)
+	if err == nil && (key == "" || !here || noLicenceKeys(h.Version)) {
+		return "", false
+	}
+	if err == nil {
+		text, changed, err = a.m.license(ctx, a.snap, hv, a.n, nameAt(hv, h), key, a.dry)
+	}
+	if err != nil && !errors.Is(err, ErrUnsupported) {
+		a.warn = err
+	}
+	return text, changed
+}
+
 func (a *adoption) join(ctx context.Context) error {
 	e, err := VCenterEndpoint(a.snap, a.n.HostManager)
 	if err != nil {
@@ -105,6 +138,9 @@ func (a *adoption) join(ctx context.Context) error {
 		return fmt.Errorf("vCenter %s has lost it, and connecting it again: %w", e, err)
 	}
 	if text != connectedAlready {
+		a.say("vCenter %s: %s", e, text)
+	}
+	if text, changed := a.license(ctx, vc, &Host{Name: name}, true); changed {
 		a.say("vCenter %s: %s", e, text)
 	}
 	if want := vmotionOf(a.n); want != "" {
@@ -144,6 +180,9 @@ func (a *adoption) foreseeJoin(ctx context.Context, hv Hypervisor, h *Host) erro
 		return errNoJoin(a.n.Name)
 	case name == "":
 		a.say("would join vCenter %s", e)
+		if text, _ := a.license(ctx, hv, h, true); strings.HasPrefix(text, "would ") {
+			a.say("%s", text)
+		}
 	default:
 		a.say("vCenter %s: %s", e, name)
 		text, err := a.m.reconnect(ctx, a.snap, vc, a.n, true)
@@ -154,6 +193,9 @@ func (a *adoption) foreseeJoin(ctx context.Context, hv Hypervisor, h *Host) erro
 			a.say("vCenter %s: %s", e, text)
 		}
 		hv, h = vc, &Host{Name: name}
+		if text, _ := a.license(ctx, vc, h, true); strings.HasPrefix(text, "would ") {
+			a.say("vCenter %s: %s", e, text)
+		}
 	}
 	want := vmotionOf(a.n)
 	if want == "" {

@@ -107,3 +107,31 @@ func (h *hybrid) Screenshot(ctx context.Context, v VM) ([]byte, error) {
 	}
 	return b, err
 }
+
+// Licence is the one that the host has.
+func (h *hybrid) Licence(ctx context.Context, host string) (Licence, error) {
+	l, ok := h.Hypervisor.(Licenser)
+	if !ok {
+		return Licence{}, ErrUnsupported
+	}
+	return l.Licence(ctx, host)
+}
+
+// SetLicence gives the host another. It is asked for over the API whatever the
+// old one forbids: the new one may lift that.
+func (h *hybrid) SetLicence(ctx context.Context, host, key string) error {
+	if l, ok := h.Hypervisor.(Licenser); ok {
+		if err := l.SetLicence(ctx, host, key); !errors.Is(err, ErrRestricted) {
+			return err
+		}
+	}
+	sh, err := h.open(ctx)
+	if err != nil {
+		return err
+	}
+	l, ok := sh.(Licenser)
+	if !ok {
+		return ErrUnsupported
+	}
+	return l.SetLicence(ctx, host, key)
+}

@@ -11,8 +11,8 @@ import (
 
 var chhypervisorCmd = &Command{
 	Name:  "chhypervisor",
-	Usage: "noderange -m | -o | -s | --addvlan network | --removevlan network | --vmotion card|network|off | --reconnect [--dry-run]",
-	Short: "take hosts in and out of maintenance, change their networks, connect them to their vCenter again",
+	Usage: "noderange -m | -o | -s | --addvlan network | --removevlan network | --vmotion card|network|off | --license | --reconnect [--dry-run]",
+	Short: "take hosts in and out of maintenance, change their networks and licences, connect them to their vCenter again",
 	Group: GroupGuest,
 	Flags: func(f *pflag.FlagSet) {
 		f.BoolP("maintenance", "m", false, "enter maintenance mode")
@@ -21,6 +21,7 @@ var chhypervisorCmd = &Command{
 		f.String("addvlan", "", "make a network, named as in vmnics")
 		f.String("removevlan", "", "remove a network")
 		f.String("vmotion", "", "the card of the host's kernel that guests move over: vmk1, the network that it is on, or off")
+		f.Bool("license", false, "give them the licence that prodkey has for them: chdef productkey")
 		f.Bool("reconnect", false, "have the vCenter connect to it again, with its account and certificate as they are now")
 		dryRunFlag(f)
 	},
@@ -37,13 +38,13 @@ func chhypervisor(ctx context.Context, s *Session, args []string) error {
 		return Usagef("Invalid arguments:  %s", rest[0])
 	}
 	asked := 0
-	for _, on := range []bool{s.Bool("maintenance"), s.Bool("online"), s.Bool("show"), s.String("addvlan") != "", s.String("removevlan") != "", s.String("vmotion") != "", s.Bool("reconnect")} {
+	for _, on := range []bool{s.Bool("maintenance"), s.Bool("online"), s.Bool("show"), s.String("addvlan") != "", s.String("removevlan") != "", s.String("vmotion") != "", s.Bool("license"), s.Bool("reconnect")} {
 		if on {
 			asked++
 		}
 	}
 	if asked > 1 {
-		return Usagef("one of -m, -o, -s, --addvlan, --removevlan, --vmotion and --reconnect at a time")
+		return Usagef("one of -m, -o, -s, --addvlan, --removevlan, --vmotion, --license and --reconnect at a time")
 	}
 	dry := s.Bool("dry-run")
 	emit, flush := s.emit(ctx)
@@ -60,6 +61,8 @@ func chhypervisor(ctx context.Context, s *Session, args []string) error {
 		s.Guests.VLAN(ctx, snap, hosts, s.String("removevlan"), false, dry, emit)
 	case s.String("vmotion") != "":
 		s.Guests.Hosts(ctx, snap, hosts, vm.SelectVMotion(s.String("vmotion")), dry, emit)
+	case s.Bool("license"):
+		s.Guests.License(ctx, snap, hosts, dry, emit)
 	case s.Bool("reconnect"):
 		s.Guests.Reconnect(ctx, snap, hosts, dry, emit)
 	default:

@@ -18,7 +18,8 @@ var mkhypervisorCmd = &Command{
 	Short: "take on hosts that run ESXi, whoever installed them",
 	Long: `Take on hosts that run ESXi, whoever installed them. The first certificate
 that a host shows is the one that is trusted from then on; --trust puts
-another in its place. A host whose hostmanager is a vCenter joins that.`,
+another in its place. A host whose hostmanager is a vCenter joins that. A
+host that prodkey has a licence key for gets that licence.`,
 	Group: GroupGuest,
 	Flags: func(f *pflag.FlagSet) {
 		f.String("trust", "", "fingerprint of the certificate or the ssh key to trust")

@@ -43,7 +43,7 @@ func (c *console) String() string {
 // waits waits for all of the words.
 func (c *console) waits(t *testing.T, words ...string) {
 	t.Helper()
-	late := time.After(3 * time.Minute)
+	late := time.After(5 * time.Minute)
 	for _, w := range words {
 		for !strings.Contains(c.String(), w) {
 			select {

@@ -45,18 +45,18 @@ type flight struct {
 	done   chan struct{}
 	msg    *miekg.Msg // not to be changed
 	err    error
-	others int // that wait for it, guarded by the forwarder's mu
+	others int // who wait for it; guarded by forwarder.mu
 }
 
 // start is told of each address on which the server listens.
 func (f *forwarder) start(own netip.AddrPort) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.once.Do(func() {
 		f.cache = newCache()
 		f.flights = make(map[question]*flight)
 		f.rests = make(map[netip.AddrPort]time.Time)
 	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.own = append(f.own, own)
 }
 

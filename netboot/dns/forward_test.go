@@ -300,15 +300,13 @@ func TestForwardOnce(t *testing.T) {
 			}
 		})
 	}
-	others := func() (n int) {
+	together := func() bool {
 		s.forward.mu.Lock()
 		defer s.forward.mu.Unlock()
-		for _, fl := range s.forward.flights {
-			n += fl.others
-		}
-		return n
+		fl := s.forward.flights[question{name: "www.example.com.", qtype: miekg.TypeA}]
+		return fl != nil && fl.others == 19
 	}
-	for others() < 19 {
+	for end := time.Now().Add(time.Minute); (s.Counts().Forwarded < 20 || !together()) && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	close(release)

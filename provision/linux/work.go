@@ -140,7 +140,7 @@ func (w *Work) script(b *provision.Boot) ([]byte, error) {
 		d.Arguments = " console=" + strings.SplitN(serial, ",", 2)[0] + "," + speed
 	case b.OS == osWork:
 		d.Initrd = b.TreeURL() + "/" + mods[1].Name
-		args := []string{"initrd=" + workInitrd, "margay.work=" + strings.TrimSuffix(b.URL(""), "/"), bootif, "panic=60"}
+		args := []string{"initrd=" + workInitrd, "margay.work=" + strings.TrimSuffix(b.URL(""), "/"), bootif, "panic=60", "quiet"}
 		if serial != "" {
 			args = append(args, "console=tty0", "console="+serial)
 		}

@@ -215,11 +215,7 @@ func (c *Conn) look(ctx context.Context) error {
 	if err != nil {
 		return nil // what the licence is called is only for show
 	}
-	for _, l := range strings.Split(out, "\n") {
-		if name, ok := strings.CutPrefix(strings.TrimSpace(l), "name: "); ok {
-			c.about.Licence = name
-		}
-	}
+	c.about.Licence = parseLicence(out).Name
 	return nil
 }
 

@@ -307,3 +307,38 @@ func TestConsoleOverSSH(t *testing.T) {
 	w.NoTickets()
 	contains(t, "wvid", console(), "and SSH gives no ticket either (Invalid command 'vmsvc/acquireticket'.); the host's own client shows the screen: https://"+w.Addr+"/ui")
 }
+
+// A host whose free licence forbids changes gets the licence that prodkey has
+// for it over SSH, and is changed over the API from then on.
+func TestLicenceOverSSH(t *testing.T) {
+	for _, api := range []bool{true, false} {
+		w := vmtest.New(t, vmtest.Options{Licence: "vSphere 8 Hypervisor"})
+		c, sh := cluster(t, w, api)
+		w.Restrict(true)
+		key := func(key string) {
+			nodedbtest.Put(t, c.DB, nodedb.Record{Key: nodedb.Key{Kind: "prodkey", Name: "esx1" + nodedb.KeySep}, Attrs: map[string]string{"prodkey.key": key}})
+		}
+		license := func(dry bool) string {
+			return c.Collect(t, func(ctx context.Context, snap *nodedb.Snapshot, emit vm.Emit) {
+				c.M.License(ctx, snap, c.Nodes(t, "esx1"), dry, emit)
+			})
+		}
+		key("ZZZZZ-ZZZZZ-ZZZZZ-ZZZZZ-ZZZZZ")
+		want(t, "a wrong key", license(false), "esx1: Error: it does not take the licence key of prodkey: A specified parameter was not correct: licenseKey; if that is of another product or version: chdef esx1 productkey=KEY")
+		key(vmtest.LicenceKey)
+		want(t, "dry run", license(true), "esx1: would get the licence of its key in prodkey, in place of vSphere 8 Hypervisor")
+		lost := newBreaker(t, sh)
+		lost.set("vim-cmd vimsvc/license --set", ended)
+		want(t, "the connection breaks", license(false), "esx1: licence: "+vmtest.LicenceName)
+		lost.set("", "")
+		want(t, "once more", license(false), "esx1: licence: "+vmtest.LicenceName)
+		if !api {
+			continue
+		}
+		before := len(sh.Log())
+		want(t, "mkvm", c.Make(t, vm.MakeRequest{Sizes: "none"}, "vm1"), "")
+		if w.Count("CreateVM_Task") != 1 || len(sh.Log()) != before {
+			t.Errorf("it is still changed over SSH: %v", sh.Log()[before:])
+		}
+	}
+}

@@ -164,6 +164,16 @@ func TestParseTasks(t *testing.T) {
 	}
 }
 
+func TestParseLicence(t *testing.T) {
+	out := "[200] Sending request for installed licenses...[200] Complete, result is:\n   serial: AAAAA-BBBBB-CCCCC-DDDDD-EEEEE\n   vmodl key: esx.standard\n   name: VMware vSphere 8 Standard\n   total: 1\n   used:  1\n   [feature] = vsmp:4 (\"Up to 4-way virtual SMP\")\n[200] End of report.\n"
+	if got, want := parseLicence(out), (vm.Licence{Key: "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE", Name: "VMware vSphere 8 Standard"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := parseLicence("[200] End of report.\n"); got != (vm.Licence{}) {
+		t.Errorf("no licence is %+v", got)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(summary)
 	f.Add("a  b\n-- --\n1  2\n")
@@ -174,6 +184,7 @@ func FuzzParse(f *testing.F) {
 		}
 		parseVMs(s)
 		parseTasks(s)
+		parseLicence(s)
 		parseTable(s)
 		parseMessage(s)
 		parseSwitches(s)

@@ -59,6 +59,10 @@ type (
 		*simulator.VirtualMachineSnapshot
 		w *World
 	}
+	licences struct {
+		*simulator.LicenseManager
+		w *World
+	}
 	computeResource struct {
 		*mo.ComputeResource
 		w *World
@@ -144,6 +148,8 @@ func (w *World) wrapped(o mo.Reference) mo.Reference {
 		return &computeResource{o, w}
 	case *simulator.OvfManager:
 		return &ovfManager{o, w}
+	case *simulator.LicenseManager:
+		return &licences{o, w}
 	case *simulator.FileManager:
 		return &fileManager{o, w}
 	case *simulator.HostVirtualNicManager:

@@ -97,7 +97,7 @@ func (s *Shell) vim(w []string) (string, int) {
 	case "vimsvc/task_info":
 		return s.taskInfo(w[1:])
 	case "vimsvc/license":
-		return "[200] Sending request for installed licenses...[200] Complete, result is:\n   serial: 00000-00000-00000-00000-00000\n   vmodl key: esxBasic\n   name: " + s.w.opts.Licence + "\n   total: 1\n   used:  1\n[200] End of report.\n", 0
+		return s.licence(w[1:])
 	case "hostsvc/hostsummary":
 		return s.hostSummary(), 0
 	}

@@ -167,8 +167,10 @@ func TestSessionEnds(t *testing.T) {
 	w.Ask("vm1", q)
 	w.ResetCalls()
 	ended := make(chan int, 1)
-	stop := make(chan struct{})
+	stop, over := make(chan struct{}), make(chan struct{})
+	w.Before("AnswerVM", func() { <-over }) // it is not on before the session has ended
 	go func() {
+		defer close(over)
 		for w.Count("WaitForUpdatesEx") == 0 {
 			select {
 			case <-stop:

@@ -65,6 +65,7 @@ func (w *world) serve(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
+		defer time.AfterFunc(time.Minute, func() { cmd.Process.Kill() }).Stop()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("margay serve after SIGTERM: %v", err)
 		}
@@ -121,20 +122,34 @@ func (w *world) expect(t *testing.T, limit time.Duration, node string, want ...s
 	}
 }
 
-// steps finds words of a node's timeline in their order.
+// steps waits for words of a node's timeline in their order: what happened is
+// noted when it has, and after it is in the table.
 func (w *world) steps(t *testing.T, node string, steps ...string) {
 	t.Helper()
-	text := w.run(t, "watch", node, "--once")
-	t.Logf("margay watch %s:\n%s", node, text)
-	rest := text
-	for _, step := range steps {
-		at := regexp.MustCompile(`(?m)^` + node + `: .*\b` + step + `\b`).FindStringIndex(rest)
-		if at == nil {
-			t.Errorf("margay watch: no step %s of %v in its place", step, steps)
-			return
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		text := w.run(t, "watch", node, "--once")
+		missing := lacks(node, text, steps)
+		if missing != "" && time.Now().Before(end) {
+			continue
 		}
-		rest = rest[at[1]:]
+		t.Logf("margay watch %s:\n%s", node, text)
+		if missing != "" {
+			t.Errorf("margay watch: no step %s of %v in its place", missing, steps)
+		}
+		return
 	}
+}
+
+// lacks is the first of the steps that a timeline does not have in its place.
+func lacks(node, text string, steps []string) string {
+	for _, step := range steps {
+		at := regexp.MustCompile(`(?m)^` + node + `: .*\b` + step + `\b`).FindStringIndex(text)
+		if at == nil {
+			return step
+		}
+		text = text[at[1]:]
+	}
+	return ""
 }
 
 // mirror is an address inside the network at which Debian's mirror answers:
