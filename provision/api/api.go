@@ -124,12 +124,22 @@ func (c *Conn) attend() {
 }
 
 // Send queues a frame; Flush sends what is queued. The error is the first that
-// the connection met: the client has gone.
+// the connection met: the client has gone. Where there is much to send, others
+// may have their turns in between.
 func (c *Conn) Send(f Frame) error {
+	wrote, err := c.send(f)
+	if wrote {
+		c.turn.rest()
+	}
+	return err
+}
+
+// send queues a frame. wrote: that was a block, which is written.
+func (c *Conn) send(f Frame) (wrote bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return c.err
+		return false, c.err
 	}
 	// A frame a line costs both ends more than most commands do.
 	switch {
@@ -144,12 +154,12 @@ func (c *Conn) Send(f Frame) error {
 		c.out = appendFrame(c.out, f)
 	}
 	if len(c.out)+len(c.text) >= blockSize {
-		return c.write()
+		return true, c.write()
 	}
 	if c.slow {
 		c.soon()
 	}
-	return nil
+	return false, nil
 }
 
 // flushWait is how long a line is queued at most, so that a slow command's are

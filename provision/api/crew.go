@@ -20,15 +20,21 @@ type crew struct {
 	going   int   // members at work, less those whose command waits; guarded by mu
 	looking queue // guarded by mu
 	others  queue // guarded by mu
+	resting queue // have begun, and let others go before; guarded by mu
 }
 
 // A turn is a command's, until it ends, or says that it waits, or takes long:
-// then it waits too, or leaves the processors to others in the runtime's way.
+// then it waits too, or leaves the processors to others in the runtime's way,
+// up to where it can rest.
 type turn struct {
 	crew *crew
 	do   func(*turn)
-	came time.Time
+	came time.Time // or began to rest
 	over atomic.Bool
+	long *time.Timer // ends it; nil: nothing does
+
+	rests atomic.Bool   // is in rest
+	back  chan struct{} // holds one: it has a place again; nil: it has not rested yet
 }
 
 const (
@@ -37,6 +43,8 @@ const (
 	// turnGrace is how much later a command that only looks may have come and
 	// still go before others.
 	turnGrace = 20 * time.Millisecond
+	// restMost is how long one rests at most while others come.
+	restMost = 20 * time.Millisecond
 )
 
 // crewSize is how many commands have their turns at once.
@@ -71,6 +79,10 @@ func (c *crew) work() {
 		if t == nil {
 			return
 		}
+		if t.back != nil { // the place is its own again
+			t.resume()
+			return
+		}
 		t.do(t)
 		if !t.over.CompareAndSwap(false, true) {
 			return // somebody else has the place
@@ -94,8 +106,10 @@ func (c *crew) next() *turn {
 
 // first takes out of those who wait who is to go first.
 func (c *crew) first() *turn {
-	l, o := c.looking.head(), c.others.head()
+	l, o, r := c.looking.head(), c.others.head(), c.resting.head()
 	switch {
+	case r != nil && (o == nil && l == nil || time.Since(r.came) > restMost):
+		return c.resting.pop()
 	case o == nil && l == nil:
 		return nil
 	case l == nil, o != nil && l.came.Sub(o.came) > turnGrace:
@@ -112,7 +126,7 @@ func (t *turn) end() {
 	}
 	c := t.crew
 	c.mu.Lock()
-	was, start := c.going, c.looking.head() != nil || c.others.head() != nil
+	was, start := c.going, c.waits()
 	if !start {
 		c.going--
 	}
@@ -122,6 +136,59 @@ func (t *turn) end() {
 		return
 	}
 	c.leftOf(was)
+}
+
+// waits says whether somebody waits for a place. c.mu is held.
+func (c *crew) waits() bool {
+	return c.looking.head() != nil || c.others.head() != nil || c.resting.head() != nil
+}
+
+// rest lets those who wait go before, as a command with a large answer does
+// from time to time, and returns when it has a place. There is none to wait for
+// as long as nobody else wants one.
+func (t *turn) rest() {
+	if t == nil || !t.rests.CompareAndSwap(false, true) {
+		return
+	}
+	defer t.rests.Store(false)
+	c := t.crew
+	c.mu.Lock()
+	waits := c.waits()
+	if !t.over.Load() && !waits {
+		c.mu.Unlock()
+		return
+	}
+	had := t.over.CompareAndSwap(false, true)
+	if !had && !waits && c.going < crewSize() {
+		c.going++
+		c.mu.Unlock()
+		t.again()
+		return
+	}
+	if t.back == nil {
+		t.back = make(chan struct{}, 1)
+	}
+	t.came = time.Now()
+	c.resting.push(t)
+	c.mu.Unlock()
+	if had {
+		go c.work()
+	}
+	<-t.back
+}
+
+// resume gives a turn that rests a place.
+func (t *turn) resume() {
+	t.again()
+	t.back <- struct{}{}
+}
+
+// again begins a turn anew.
+func (t *turn) again() {
+	t.over.Store(false)
+	if t.long != nil {
+		t.long.Reset(turnLong)
+	}
 }
 
 // leftOf says that one has left when so many were at work.

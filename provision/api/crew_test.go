@@ -9,12 +9,13 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // TestCrewOrder: what only looks goes first, but not before a change that came
-// long before it.
+// long before it; what rests goes last, unless it has rested for long.
 func TestCrewOrder(t *testing.T) {
 	now := time.Now()
 	at := func(ms int) *turn { return &turn{came: now.Add(time.Duration(ms) * time.Millisecond)} }
@@ -26,7 +27,10 @@ func TestCrewOrder(t *testing.T) {
 	for _, x := range []*turn{first, second, late} {
 		c.looking.push(x)
 	}
-	for i, want := range []*turn{first, second, old, young, late, nil} {
+	rested, resting := at(-int(time.Hour.Milliseconds())), at(int(time.Hour.Milliseconds()))
+	c.resting.push(rested)
+	c.resting.push(resting)
+	for i, want := range []*turn{rested, first, second, old, young, late, resting, nil} {
 		if got := c.first(); got != want {
 			t.Fatalf("the %d. is another one: %v, want %v", i, got, want)
 		}
@@ -60,16 +64,59 @@ func TestCrewLong(t *testing.T) {
 		}
 		close(stop)
 		wg.Wait()
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			c.mu.Lock()
-			going := c.going
-			c.mu.Unlock()
-			if going == 0 {
-				break
-			}
-			if going < 0 || time.Now().After(deadline) {
-				t.Fatalf("%d places are taken", going)
-			}
+		c.empty(t)
+	}
+}
+
+// TestCrewRest: commands that rest let others go before, whether they still had
+// their places or had lost them, and have places again afterwards.
+func TestCrewRest(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		c := &crew{}
+		var quick atomic.Bool
+		var wg, begun sync.WaitGroup
+		begun.Add(crewSize())
+		for i := range 3 * crewSize() {
+			wg.Add(1)
+			c.add(true, func(own *turn) {
+				defer wg.Done()
+				if i < crewSize() {
+					begun.Done()
+				}
+				for !quick.Load() {
+					own.rest()
+					if lost {
+						own.end()
+					}
+				}
+				own.rest()
+			})
+		}
+		begun.Wait() // now all places are taken, for good unless they rest
+		c.add(true, func(*turn) { quick.Store(true) })
+		done := make(chan struct{})
+		go func() { wg.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatal("those that rest do not let others go before, or rest for ever")
+		}
+		c.empty(t)
+	}
+}
+
+// empty waits until all places are free, and fails if they never are.
+func (c *crew) empty(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		going := c.going
+		c.mu.Unlock()
+		if going == 0 {
+			return
+		}
+		if going < 0 || time.Now().After(deadline) {
+			t.Fatalf("%d places are taken", going)
 		}
 	}
 }

@@ -371,12 +371,12 @@ func (s *Server) run(ctx context.Context, conn link, in func() *bufio.Scanner, r
 	}
 	// Of a command that is soon done nobody need know whether its client has
 	// gone meanwhile.
-	long := time.AfterFunc(turnLong, func() {
+	t.long = time.AfterFunc(turnLong, func() {
 		t.end()
 		c.attend()
 	})
 	defer c.input.end(conn) // also if it breaks down
-	defer long.Stop()
+	defer t.long.Stop()
 	code := s.Run(ctx, req, c)
 	c.Send(Frame{Kind: FrameExit, Code: code})
 	c.end()
