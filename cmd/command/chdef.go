@@ -21,6 +21,7 @@ var chdefCmd = &Command{
 	Group: GroupTable,
 	Flags: func(fs *pflag.FlagSet) {
 		defFlags(fs)
+		xmlFlag(fs)
 		fs.BoolP("stanza", "z", false, "read definitions in stanza form from standard input")
 		fs.BoolP("dynamic", "d", false, "make a group whose members meet the conditions of -w")
 		fs.StringArrayP("where", "w", nil, "condition that the objects meet, as attr==val, attr!=val, attr=~regexp, attr!~regexp")

@@ -22,6 +22,14 @@ func defFlags(fs *pflag.FlagSet) {
 	fs.MarkHidden("nocache")
 }
 
+// xmlFlag is a flag that xCAT knows and refuses; rmdef says so in other words.
+func xmlFlag(fs *pflag.FlagSet) {
+	fs.BoolP("xml", "x", false, "")
+	fs.MarkHidden("xml")
+}
+
+var errNoXML = errors.New("The '-x' (XML format) option is not yet implemented.")
+
 // tableFlags are what all commands on tables share. Help is ours, because
 // with -t it describes attributes.
 func tableFlags(fs *pflag.FlagSet) {
@@ -67,6 +75,9 @@ type defArgs struct {
 // with their form is said before anything is done; what attributes there are is
 // looked at by the command.
 func parseDef(s *Session, args []string, op nodedb.Op) (*defArgs, error) {
+	if s.Bool("xml") {
+		return nil, errNoXML
+	}
 	d := &defArgs{snap: s.DB.Snapshot(), op: op}
 	types := s.String("types")
 	if types == "" && s.Bool("use") {

@@ -21,6 +21,7 @@ var lsdefCmd = &Command{
 	Group: GroupTable,
 	Flags: func(fs *pflag.FlagSet) {
 		defFlags(fs)
+		xmlFlag(fs)
 		fs.BoolP("all", "a", false, "objects of every type but the logs, passwd, switch and vmmaster")
 		fs.BoolP("compress", "c", false, "a line an attribute, with the object before it; needs -i")
 		fs.StringP("attributes", "i", "", "only these attributes, separated by commas")
@@ -101,6 +102,8 @@ func lsdef(ctx context.Context, s *Session, args []string) error {
 func lsdefConflicts(s *Session) error {
 	attrs := s.Flags.Changed("attributes")
 	switch {
+	case s.Bool("xml"):
+		return errNoXML
 	case attrs && s.Bool("osimage"):
 		return errors.New("The flags '-i' and '--osimage' cannot be used together.")
 	case s.Bool("stanza") && s.Bool("osimage"):

@@ -35,7 +35,13 @@ func lsxcatd(_ context.Context, s *Session, args []string) error {
 		s.Line("This is a Management Node")
 	}
 	if all || s.Bool("database") {
-		s.Line("dbengine=margay")
+		for _, word := range [...]struct{ name, value string }{
+			{"cfgloc", s.Store.Where}, {"dbengine", s.Store.Engine}, {"dbname", s.Store.Name}, {"dbhost", s.Store.Host}, {"dbadmin", s.Store.Admin},
+		} {
+			if word.value != "" {
+				s.Line("%s=%s", word.name, word.value)
+			}
+		}
 		s.Line("tables=%d", len(nodedb.Tables()))
 		s.Line("nodes=%d", len(snap.Nodes()))
 		s.Line("revision=%d", snap.Rev())

@@ -20,6 +20,7 @@ var mkdefCmd = &Command{
 	Group: GroupTable,
 	Flags: func(fs *pflag.FlagSet) {
 		defFlags(fs)
+		xmlFlag(fs)
 		fs.BoolP("stanza", "z", false, "read definitions in stanza form from standard input")
 		fs.BoolP("dynamic", "d", false, "make a group whose members meet the conditions of -w")
 		fs.BoolP("force", "f", false, "replace definitions that exist")

@@ -36,6 +36,7 @@ type Deps struct {
 	Shell    *Shell      // nil: none
 	Log      *slog.Logger
 	Version  string
+	Store    StoreName
 	Ports    Ports
 	Served   []provision.Interface // those that the daemon serves
 	Foreign  func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
@@ -54,6 +55,15 @@ type Deps struct {
 	// shows there; both nil where there is none.
 	Authority   *x509.Certificate
 	Certificate func() Certificate
+}
+
+// A StoreName says where the table is, in the words of xCAT's lsxcatd.
+type StoreName struct {
+	Where  string // as --store has it, without passwords
+	Engine string // bbolt or etcd
+	Name   string // the file, or the prefix of all keys
+	Host   string // empty: this one
+	Admin  string // who the daemon is there; empty: nobody in particular
 }
 
 // A Certificate is what the daemon shows by HTTPS.

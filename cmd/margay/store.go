@@ -33,11 +33,7 @@ func openStore(ctx context.Context, text string) (nodedb.Store, error) {
 // openTable opens the table with its secrets sealed. Servers that share an
 // etcd share the key: <state>/seal.key is the same file on each.
 func (d *daemon) openTable(ctx context.Context) error {
-	name := d.store
-	if name == "" {
-		name = "bolt:" + filepath.Join(d.state, "margay.db")
-	}
-	store, err := openStore(ctx, name)
+	store, err := openStore(ctx, d.storeText())
 	if err != nil {
 		return err
 	}
@@ -49,6 +45,31 @@ func (d *daemon) openTable(ctx context.Context) error {
 		store.Close()
 	}
 	return err
+}
+
+// storeText is the name of the daemon's store, as openStore takes it.
+func (d *daemon) storeText() string {
+	if d.store == "" {
+		return "bolt:" + filepath.Join(d.state, "margay.db")
+	}
+	return d.store
+}
+
+// storeName says where the table of a store is that openStore has opened.
+func storeName(text string) command.StoreName {
+	if file, ok := strings.CutPrefix(text, "bolt:"); ok {
+		return command.StoreName{Where: text, Engine: "bbolt", Name: file}
+	}
+	cfg, err := etcd.ParseURL(text)
+	if err != nil {
+		return command.StoreName{}
+	}
+	hosts := strings.Join(cfg.Endpoints, ",")
+	where := "etcd://" + hosts + "/" + strings.TrimSuffix(cfg.Prefix, "/")
+	if cfg.Username != "" {
+		where += "|" + cfg.Username
+	}
+	return command.StoreName{Where: where, Engine: "etcd", Name: cfg.Prefix, Host: hosts, Admin: cfg.Username}
 }
 
 // secretColumn says which columns are sealed: xCAT's passwords, and the

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"margay/cmd/command"
 	"margay/netboot/netboottest"
 )
 
@@ -74,6 +75,19 @@ func startServers(t *testing.T, n int, url string, key []byte) (servers []*serve
 		servers = append(servers, startServer(t, dir, "--store", url))
 	}
 	return servers
+}
+
+// TestStoreName: lsxcatd names the store, and no password.
+func TestStoreName(t *testing.T) {
+	for text, want := range map[string]command.StoreName{
+		"bolt:/s/margay.db":          {Where: "bolt:/s/margay.db", Engine: "bbolt", Name: "/s/margay.db"},
+		"etcd://h1,h2:1/x":           {Where: "etcd://h1:2379,h2:1/x", Engine: "etcd", Name: "x/", Host: "h1:2379,h2:1"},
+		"etcd://root:secret@[::1]/x": {Where: "etcd://[::1]:2379/x|root", Engine: "etcd", Name: "x/", Host: "[::1]:2379", Admin: "root"},
+	} {
+		if got := storeName(text); got != want {
+			t.Errorf("%s: %+v, want %+v", text, got, want)
+		}
+	}
 }
 
 // TestTwoServers: two daemons on one etcd answer alike, and a table moves
