@@ -138,7 +138,7 @@ func (s *Service) networkFor(snap *nodedb.Snapshot, n *nodedb.Node, addr netip.A
 	if nw == nil {
 		return nil, no("%s is in none of the networks; define it with mkdef -t network", addr)
 	}
-	from := asksFrom(m)
+	from, _ := s.asksFrom(snap, m)
 	if !from.IsValid() || nw.Prefix.Contains(from) || s.plays(m, n.Name) {
 		return nw, nil
 	}

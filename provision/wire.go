@@ -16,7 +16,7 @@ import (
 // interface, or where they have a vlanid in common. None: we are not told where
 // it is.
 func (s *Service) networksAt(snap *nodedb.Snapshot, m netboot.Machine) []*nodedb.Network {
-	from := asksFrom(m)
+	from, routed := s.asksFrom(snap, m)
 	if !from.IsValid() {
 		return nil
 	}
@@ -25,7 +25,7 @@ func (s *Service) networksAt(snap *nodedb.Snapshot, m netboot.Machine) []*nodedb
 	if first != nil {
 		out = append(out, first)
 	}
-	direct := !m.Relay.IsValid() && !m.Link.IsValid() && m.Interface != ""
+	direct := !routed && !m.Relay.IsValid() && !m.Link.IsValid() && m.Interface != ""
 	var own []netip.Prefix
 	if direct && s.LocalOn != nil {
 		own = s.LocalOn(m.Interface)
@@ -45,20 +45,39 @@ func (s *Service) networksAt(snap *nodedb.Snapshot, m netboot.Machine) []*nodedb
 }
 
 // asksFrom is an address of the wire that a machine asks from: RFC 3527 or 3011,
-// its relay's, ours.
-func asksFrom(m netboot.Machine) netip.Addr {
+// its relay's, its own where it came through a router, else ours.
+func (s *Service) asksFrom(snap *nodedb.Snapshot, m netboot.Machine) (from netip.Addr, routed bool) {
 	switch {
 	case m.Link.IsValid():
-		return m.Link
+		return m.Link, false
 	case m.Relay.IsValid():
-		return m.Relay
+		return m.Relay, false
+	case s.routed(snap, m):
+		return m.Addr, true
 	}
-	return m.Local
+	return m.Local, false
+}
+
+// routed says whether a machine asks by unicast from a network that is not on our
+// wires: one behind a relay renews so, past the relay (RFC 2131, 4.3.6). One that
+// asks from its address in a network on a wire of ours is on that wire, or was and
+// has moved.
+func (s *Service) routed(snap *nodedb.Snapshot, m netboot.Machine) bool {
+	speaks := m.Ask == netboot.AskRequest || m.Ask == netboot.AskInform || m.Ask == netboot.AskRelease
+	if !speaks || !m.Addr.IsValid() || !m.Local.IsValid() || s.Local == nil {
+		return false
+	}
+	nw := snap.NetworkOf(m.Addr)
+	if nw == nil || nw.Prefix.Contains(m.Local) || nw.Interface != "" && nw.Interface == m.Interface {
+		return false
+	}
+	return !slices.ContainsFunc(s.Local(), func(p netip.Prefix) bool { return nw.Prefix.Contains(p.Addr()) })
 }
 
 // asksIn is the network that a machine asks from; nil if it is none of ours.
 func (s *Service) asksIn(snap *nodedb.Snapshot, m netboot.Machine) *nodedb.Network {
-	return snap.NetworkOf(asksFrom(m))
+	from, _ := s.asksFrom(snap, m)
+	return snap.NetworkOf(from)
 }
 
 // ownIn is our own address as a machine that gets an address of a network is to

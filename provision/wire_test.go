@@ -116,6 +116,45 @@ func TestSharedDynamic(t *testing.T) {
 	}
 }
 
+// TestRouted: a machine behind a relay renews past it, and is known by the
+// address that it asks from; one that has moved to another wire of ours and asks
+// from its old address is told that it is not its own there, or why not.
+func TestRouted(t *testing.T) {
+	s, _ := newService(t)
+	nodedbtest.Put(t, s.DB,
+		nodedbtest.Network("net1", "10.1.0.0", "255.255.255.0", "networks.mgtifname=eth0", "networks.dynamicrange=10.1.0.100-10.1.0.107"),
+		nodedbtest.Network("net2", "10.2.0.0", "255.255.255.0", "networks.mgtifname=eth1", "networks.dynamicrange=10.2.0.100-10.2.0.107"),
+		nodedbtest.Network("far", "10.9.0.0", "255.255.255.0", "networks.mgtifname=!remote!eth0", "networks.gateway=10.9.0.1", "networks.dynamicrange=10.9.0.100-10.9.0.107"),
+		nodedbtest.Node("farnode", "all", "mac.mac=52:54:00:00:09:01", "hosts.ip=10.9.0.11"))
+	s.Local = func() []netip.Prefix {
+		return []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24"), netip.MustParsePrefix("10.2.0.1/24")}
+	}
+	for name, m := range map[string]netboot.Machine{"farnode": {MAC: mac("52:54:00:00:09:01")}, "": {MAC: mac("02:00:00:00:09:02")}} {
+		m.Local, m.Relay, m.Interface, m.Ask = server, netip.MustParseAddr("10.9.0.1"), "eth0", netboot.AskDiscover
+		p, err := s.Plan(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Ask, m.Requested, m.Server = netboot.AskRequest, p.Addr.Addr(), p.Server
+		if p, err := s.Plan(t.Context(), m); err != nil || p.Nak || p.Server != server {
+			t.Fatalf("%q through its relay: %+v %v", name, p, err)
+		}
+		m.Relay, m.Server, m.Addr = netip.Addr{}, netip.Addr{}, m.Requested
+		for _, ask := range []netboot.Ask{netboot.AskRequest, netboot.AskInform} {
+			m.Ask = ask
+			p, err := s.Plan(t.Context(), m)
+			if err != nil || p.Nak || p.Addr.Addr() != m.Addr || p.Router.String() != "10.9.0.1" || p.Server != server || p.Node != name {
+				t.Errorf("%q past its relay, ask %d: %+v %v", name, ask, p, err)
+			}
+		}
+	}
+	m := stranger(1, netboot.AskRequest)
+	m.Interface, m.Addr, m.Requested = "eth0", netip.MustParseAddr("10.2.0.100"), netip.MustParseAddr("10.2.0.100")
+	if p, err := s.Plan(t.Context(), m); err != nil || !p.Nak {
+		t.Errorf("a stranger that has moved between our wires: %+v %v, want that it is told so", p, err)
+	}
+}
+
 // TestInterfaces: mac.mac says which address each interface of a node gets.
 func TestInterfaces(t *testing.T) {
 	s := twoNets(t)
