@@ -241,6 +241,61 @@ func TestAddressInUse(t *testing.T) {
 	}
 }
 
+// TestDecline: an address that a machine found in use is left alone for an hour,
+// or until the operator says so, and then is anybody's.
+func TestDecline(t *testing.T) {
+	s, c := newService(t)
+	nodedbtest.Put(t, s.DB, nodedbtest.Network("net1", "10.1.0.0", "255.255.255.0", "networks.dynamicrange=10.1.0.100-10.1.0.100"))
+	only := netip.MustParseAddr("10.1.0.100")
+	ask := func(i int, ask netboot.Ask) (*netboot.Plan, error) {
+		m := stranger(i, ask)
+		m.PXE = false
+		if ask != netboot.AskDiscover {
+			m.Requested = only
+		}
+		return s.Plan(t.Context(), m)
+	}
+	takes := func(i int) {
+		t.Helper()
+		for _, a := range []netboot.Ask{netboot.AskDiscover, netboot.AskRequest} {
+			if p, err := ask(i, a); err != nil || p.Nak || p.Addr.Addr() != only {
+				t.Fatalf("machine %d: %+v %v", i, p, err)
+			}
+		}
+	}
+	for i, out := range []func(){
+		func() { c.tick(quarantine + time.Second) },
+		func() {
+			if err := s.Release(t.Context(), []netip.Addr{only}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		has, other := 2*i+1, 2*i+2
+		takes(has)
+		if _, err := ask(other, netboot.AskDecline); !errors.Is(err, netboot.ErrIgnore) {
+			t.Errorf("declined by one that was never offered it: %v", err)
+		}
+		if p, err := ask(has, netboot.AskRequest); err != nil || p.Nak {
+			t.Errorf("another machine's word has cost it its address: %+v %v", p, err)
+		}
+		if _, err := ask(has, netboot.AskDecline); !refusedFor(err, "declines 10.1.0.100") {
+			t.Errorf("declined: %v", err)
+		}
+		for _, who := range []int{has, other} {
+			if p, err := ask(who, netboot.AskDiscover); !refusedFor(err, "used up") {
+				t.Errorf("left alone, and offered to %d: %+v %v", who, p, err)
+			}
+			if p, err := ask(who, netboot.AskRequest); err != nil || !p.Nak {
+				t.Errorf("left alone, and acknowledged to %d: %+v %v", who, p, err)
+			}
+		}
+		out()
+		takes(other)
+		s.Release(t.Context(), []netip.Addr{only})
+	}
+}
+
 // TestHolding: a relay of ours is told who has what, one of elsewhere nothing.
 func TestHolding(t *testing.T) {
 	s, c := newService(t)

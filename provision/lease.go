@@ -657,6 +657,9 @@ func (l *leaser) decline(ctx context.Context, nw *nodedb.Network, m netboot.Mach
 	l.mu.Lock()
 	o, offered := l.offers[a]
 	l.drop(a)
+	if l.held[a].mac == mac {
+		delete(l.held, a) // it takes another now
+	}
 	l.mu.Unlock()
 	err := l.db.Update(ctx, func(tx *nodedb.Tx) error {
 		r, ok := tx.Get(leaseKey(a))
@@ -669,7 +672,7 @@ func (l *leaser) decline(ctx context.Context, nw *nodedb.Network, m netboot.Mach
 		return err
 	}
 	if offered && o.mac == mac || l.hadIt(mac, a) {
-		return &netboot.Refusal{Reason: fmt.Sprintf("%s declines %s, which another machine has that answers there; left alone for %v", mac, a, quarantine)}
+		return &netboot.Refusal{Reason: fmt.Sprintf("%s declines %s, which another machine has that answers there; left alone for %v, or until margay release %s", mac, a, quarantine, a)}
 	}
 	return netboot.ErrIgnore
 }

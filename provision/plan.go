@@ -84,6 +84,9 @@ func (s *Service) plan(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine)
 		return nil, &netboot.Refusal{Node: n.Name, Reason: err.Error()}
 	}
 	nw, err := s.networkFor(snap, n, addr, m)
+	if err != nil && s.strayed(snap, m) {
+		return &netboot.Plan{Node: n.Name, Nak: true}, nil // and why is said when it asks anew
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +149,16 @@ func (s *Service) networkFor(snap *nodedb.Snapshot, n *nodedb.Node, addr netip.A
 		return nw, nil
 	}
 	return nil, no("its address %s is in network %s, but it asks from %s; correct ip or move the machine", addr, nw.Name, from)
+}
+
+// strayed says whether a machine that knows its address has none of the wire's,
+// which is ours to say: it is to ask anew, and not to go on with what it has
+// (RFC 2131, 4.3.2).
+func (s *Service) strayed(snap *nodedb.Snapshot, m netboot.Machine) bool {
+	if m.Ask != netboot.AskRequest || m.Server.IsValid() || !m.Requested.IsValid() || s.asksIn(snap, m) == nil {
+		return false
+	}
+	return !slices.ContainsFunc(s.networksAt(snap, m), func(nw *nodedb.Network) bool { return nw.Prefix.Contains(m.Requested) })
 }
 
 // denied says whether the interface that asks is one that must not get an

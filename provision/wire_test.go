@@ -155,6 +155,34 @@ func TestRouted(t *testing.T) {
 	}
 }
 
+// TestStrayed: a node that is switched on again on another wire of ours, and asks
+// for the address that it had, is told to ask anew; then it hears why it has none.
+// On wires that we know nothing of it is left alone.
+func TestStrayed(t *testing.T) {
+	s := twoNets(t)
+	m := netboot.Machine{MAC: mac("52:54:00:00:00:01"), Local: netip.MustParseAddr("10.9.0.1"), Interface: "eth7", Requested: netip.MustParseAddr("10.1.0.11")}
+	for _, tt := range []struct {
+		relay, server string
+		ask           netboot.Ask
+		nak           bool
+	}{
+		{"10.2.0.9", "", netboot.AskRequest, true},
+		{"10.2.0.9", "", netboot.AskDiscover, false},
+		{"10.2.0.9", "10.2.0.66", netboot.AskRequest, false}, // it takes another server's offer
+		{"172.20.0.9", "", netboot.AskRequest, false},
+	} {
+		m.Relay, m.Server, m.Ask = netip.MustParseAddr(tt.relay), addrOf(tt.server), tt.ask
+		p, err := s.Plan(t.Context(), m)
+		if tt.nak && (err != nil || !p.Nak || p.Node != "esx1") || !tt.nak && !refusedFor(err, "asks from "+tt.relay) {
+			t.Errorf("%+v: %+v %v", tt, p, err)
+		}
+	}
+	m.Relay, m.Server, m.Ask = netip.MustParseAddr("10.1.0.9"), netip.Addr{}, netboot.AskRequest
+	if p, err := s.Plan(t.Context(), m); err != nil || p.Nak || p.Addr.Addr() != m.Requested {
+		t.Errorf("on its own wire: %+v %v", p, err)
+	}
+}
+
 // TestInterfaces: mac.mac says which address each interface of a node gets.
 func TestInterfaces(t *testing.T) {
 	s := twoNets(t)
