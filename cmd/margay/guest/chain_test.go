@@ -53,21 +53,21 @@ func TestChain(t *testing.T) {
 		t.Fatalf("nodeset: got %q, want %q", got, want)
 	}
 	serial := w.start(t, m)
-	serial.await(t, 5*time.Minute, `margay: the system for work, kernel 6\.`)
-	serial.await(t, 2*time.Minute, `POSTSCRIPT .*/hello one of vm3 with  from 10\.78\.0\.1 as root`)
-	serial.await(t, time.Minute, `FETCHED two vm3`)
-	w.expect(t, time.Minute, m.name, "status=failed", "currstate=runcmd=bad")
+	serial.await(t, 10*time.Minute, `margay: the system for work, kernel 6\.`)
+	serial.await(t, 10*time.Minute, `POSTSCRIPT .*/hello one of vm3 with  from 10\.78\.0\.1 as root`)
+	serial.await(t, 3*time.Minute, `FETCHED two vm3`)
+	w.expect(t, 3*time.Minute, m.name, "status=failed", "currstate=runcmd=bad")
 	w.steps(t, m.name, "dhcp", "script", "working: runcmd=hello one", "report: exit status 0", "done: runcmd=hello one; next: runcmd=http", "working", "done",
 		"working", "report: exit status 3: this disk is broken", "failed: runcmd=bad: exit status 3: this disk is broken")
 	if got, want := w.run(t, "nodeset", m.name, "next"), m.name+": shell\n"; got != want {
 		t.Fatalf("nodeset next: got %q, want %q", got, want)
 	}
-	serial.await(t, time.Minute, `margay: a shell`)
-	w.expect(t, time.Minute, m.name, "status=shell", "currstate=shell")
+	serial.await(t, 3*time.Minute, `margay: a shell`)
+	w.expect(t, 3*time.Minute, m.name, "status=shell", "currstate=shell")
 	serial.typed(t, "echo SUM-$((6*7)) of $(hostname)")
-	serial.await(t, time.Minute, `^SUM-42 of`)
+	serial.await(t, 3*time.Minute, `^SUM-42 of`)
 	serial.typed(t, "next")
-	w.expect(t, time.Minute, m.name, "currstate=install debian12-x86_64-compute", "currchain=boot")
+	w.expect(t, 3*time.Minute, m.name, "currstate=install debian12-x86_64-compute", "currchain=boot")
 	installs(t, w, m, serial)
 	bootsFromDisk(t, w, m, serial)
 	w.steps(t, m.name, "localboot", "booted")
@@ -90,7 +90,7 @@ func TestMemtest(t *testing.T) {
 		}
 		t.Run(m.name, func(t *testing.T) {
 			serial := w.start(t, m)
-			serial.await(t, 3*time.Minute, `Memtest86\+`)
+			serial.await(t, 10*time.Minute, `Memtest86\+`)
 			w.steps(t, m.name, "dhcp", "script", "modules")
 		})
 	}

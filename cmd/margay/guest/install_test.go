@@ -162,10 +162,10 @@ func TestSecureBoot(t *testing.T) {
 		t.Error("margay show chain does not say so")
 	}
 	serial := w.start(t, m)
-	serial.await(t, 3*time.Minute, `margay: sb1, install debian12-x86_64-compute, by tftp`)
-	serial.await(t, 3*time.Minute, `[Kk]ernel is locked down from EFI Secure Boot`)
+	serial.await(t, 10*time.Minute, `margay: sb1, install debian12-x86_64-compute, by tftp`)
+	serial.await(t, 10*time.Minute, `[Kk]ernel is locked down from EFI Secure Boot`)
 	installs(t, w, m, serial)
-	w.expect(t, time.Minute, m.name, "currstate=boot")
+	w.expect(t, 3*time.Minute, m.name, "currstate=boot")
 	w.steps(t, m.name, "dhcp", "shimx64.efi", "grubx64.efi", "grub.cfg", "modules", "kickstart", "installing", "installed")
 }
 
@@ -188,7 +188,7 @@ func install(t *testing.T, w *world, m machine) {
 	}
 	serial := w.start(t, m)
 	installs(t, w, m, serial)
-	w.expect(t, time.Minute, m.name, "currstate=boot") // or it would install itself again
+	w.expect(t, 3*time.Minute, m.name, "currstate=boot") // or it would install itself again
 	w.steps(t, m.name, "dhcp", "script", "kickstart", "installing", "report", "installed")
 	bootsFromDisk(t, w, m, serial)
 	w.steps(t, m.name, "localboot", "booted")
@@ -197,16 +197,16 @@ func install(t *testing.T, w *world, m machine) {
 // installs follows the installer.
 func installs(t *testing.T, w *world, m machine, serial *transcript) {
 	t.Helper()
-	serial.await(t, 5*time.Minute, `INSTALLER fetches http://10\.78\.0\.1/boot/`+m.name+`/preseed\.cfg\?t=`+m.name+`\.\d\.`)
-	w.expect(t, time.Minute, m.name, "status=installing")
-	serial.await(t, 5*time.Minute, `INSTALLER in-target sh /opt/margay/mypostscript post`)
-	serial.await(t, 2*time.Minute, `INSTALLER is done`)
+	serial.await(t, 10*time.Minute, `INSTALLER fetches http://10\.78\.0\.1/boot/`+m.name+`/preseed\.cfg\?t=`+m.name+`\.\d\.`)
+	w.expect(t, 3*time.Minute, m.name, "status=installing")
+	serial.await(t, 10*time.Minute, `INSTALLER in-target sh /opt/margay/mypostscript post`)
+	serial.await(t, 10*time.Minute, `INSTALLER is done`)
 }
 
 func bootsFromDisk(t *testing.T, w *world, m machine, serial *transcript) {
 	t.Helper()
-	serial.await(t, 5*time.Minute, `Linux version`)
-	serial.await(t, 5*time.Minute, `INSTALLED-SYSTEM runs`)
-	serial.await(t, 2*time.Minute, `INSTALLED-SYSTEM reported`)
-	w.expect(t, time.Minute, m.name, "status=booted", "currstate=boot")
+	serial.await(t, 10*time.Minute, `Linux version`)
+	serial.await(t, 10*time.Minute, `INSTALLED-SYSTEM runs`)
+	serial.await(t, 10*time.Minute, `INSTALLED-SYSTEM reported`)
+	w.expect(t, 3*time.Minute, m.name, "status=booted", "currstate=boot")
 }

@@ -73,7 +73,7 @@ func (w *world) serve(t *testing.T) {
 			t.Logf("margay serve:\n%s", w.log.tail(150))
 		}
 	})
-	w.log.await(t, time.Minute, `^ready$`)
+	w.log.await(t, 3*time.Minute, `^ready$`)
 }
 
 // run runs one of margay's commands and returns what it prints.
@@ -126,7 +126,7 @@ func (w *world) expect(t *testing.T, limit time.Duration, node string, want ...s
 // noted when it has, and after it is in the table.
 func (w *world) steps(t *testing.T, node string, steps ...string) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		text := w.run(t, "watch", node, "--once")
 		missing := lacks(node, text, steps)
 		if missing != "" && time.Now().Before(end) {
