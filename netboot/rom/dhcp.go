@@ -241,7 +241,9 @@ func (x *exchange) receive(asked *dhcpv4.DHCPv4, until time.Time, check func(*dh
 		if err == nil {
 			return r, nil
 		}
-		wrong = err
+		if err != errDiscard {
+			wrong = err
+		}
 	}
 }
 

@@ -49,8 +49,13 @@ func isProxy(r *dhcpv4.DHCPv4) bool {
 	return r.YourIPAddr.IsUnspecified() && (strings.HasPrefix(class, "PXEClient") || strings.HasPrefix(class, "HTTPClient"))
 }
 
+// errDiscard is of an answer that a client passes over.
+var errDiscard = errors.New("discarded")
+
 func (x *exchange) checkAck(offer, r *dhcpv4.DHCPv4) error {
 	switch {
+	case r.MessageType() == dhcpv4.MessageTypeOffer:
+		return errDiscard // RFC 2131, figure 5: it is late, perhaps of a DISCOVER that was sent again
 	case r.MessageType() == dhcpv4.MessageTypeNak:
 		return fmt.Errorf("the server offered %s and then refused it: NAK %s", offer.YourIPAddr, r.Message())
 	case r.MessageType() != dhcpv4.MessageTypeAck:

@@ -227,6 +227,26 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestLateOffer: a server that was slow offers once more when its offer is taken
+// already, and is asked again.
+func TestLateOffer(t *testing.T) {
+	w := newWorld(t)
+	esxi(w)
+	late := map[dhcpv4.TransactionID]bool{}
+	w.twist = func(req, resp *dhcpv4.DHCPv4) {
+		if req.MessageType() == dhcpv4.MessageTypeRequest && !late[req.TransactionID] {
+			late[req.TransactionID] = true
+			resp.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeOffer))
+		}
+	}
+	r, err := w.machine(UEFI).Boot(t.Context(), nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil || r.Outcome != ESXi || len(late) == 0 {
+		t.Errorf("%v, late offers %d", err, len(late))
+	}
+}
+
 func TestSilence(t *testing.T) {
 	w := newWorld(t)
 	m := w.machine(BIOS)
