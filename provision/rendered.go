@@ -109,7 +109,7 @@ func isDefinition(k nodedb.Kind) bool {
 	switch k {
 	case nodedb.KindNode, kindAttempt: // a node's own are in its file's origin
 		return false
-	case kindTimeline, kindLease, kindLeaseName, kindName, kindWithdrawn, kindDiscovered, kindSequential, kindSighted, KindHostKey, nodedb.KindHistory, nodedb.KindHistoryPart:
+	case kindTimeline, kindLease, kindLeaseName, kindReserved, kindName, kindWithdrawn, kindDiscovered, kindSequential, kindSighted, KindHostKey, nodedb.KindHistory, nodedb.KindHistoryPart:
 		return false
 	}
 	return true

@@ -226,6 +226,7 @@ func TestFilesAreKept(t *testing.T) {
 		nodedbtest.Node("esx2", "all", "bootparams.addkcmdline=other"),
 		{Key: nodedb.Key{Kind: kindTimeline, Name: "esx1"}, Attrs: map[string]string{"timeline.json": "{}"}},
 		{Key: nodedb.Key{Kind: kindLease, Name: "10.1.0.200"}, Attrs: map[string]string{"lease.mac": "52:54:00:00:00:09"}},
+		{Key: reservedKey(from1.Addr), Attrs: map[string]string{"lease.mac": "52:54:00:00:00:01"}},
 		{Key: attemptKey("esx2"), Attrs: map[string]string{"attempt.secret": "x"}},
 	}
 	for _, r := range changes {
