@@ -27,6 +27,7 @@ type body struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	conn     *quick // nil: by HTTPS
+	reply    *reply // nil: net/http's
 	extended time.Time
 	length   int64 // the Content-Length; -1 before it is known, 0 without a body
 	sent     int64
@@ -35,7 +36,8 @@ type body struct {
 
 func newBody(w http.ResponseWriter, r *http.Request) *body {
 	conn, _ := r.Context().Value(quickKey{}).(*quick)
-	return &body{ResponseWriter: w, control: http.NewResponseController(w), conn: conn, length: -1}
+	own, _ := w.(*reply)
+	return &body{ResponseWriter: w, control: http.NewResponseController(w), conn: conn, reply: own, length: -1}
 }
 
 // WriteHeader notes what length was promised.
@@ -70,11 +72,13 @@ var buffers = sync.Pool{New: func() any { return new([small]byte) }}
 func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 	to, ok := b.ResponseWriter.(io.ReaderFrom)
 	limited, ok2 := src.(*io.LimitedReader)
-	if !ok || !ok2 {
+	switch {
+	case !ok2 || !ok && b.reply == nil:
 		return io.Copy(struct{ io.Writer }{b}, src)
-	}
-	if limited.N <= small {
+	case limited.N <= small:
 		return b.whole(limited)
+	case b.reply != nil:
+		return b.stream(limited)
 	}
 	defer b.begin()()
 	for limited.N > 0 {
@@ -89,6 +93,20 @@ func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 		}
 	}
 	return total, nil
+}
+
+// stream sends what is left of src without more calls than there is room for:
+// the client's time begins anew with each slice of it.
+func (b *body) stream(src *io.LimitedReader) (total int64, err error) {
+	b.extend()
+	taken := int64(0)
+	total, err = b.reply.stream(src, func(n int64) {
+		if taken += n; taken >= slice {
+			taken = 0
+			b.extend()
+		}
+	})
+	return total, b.note(total, err)
 }
 
 // begin sends the header, and with it no first piece of the file, which net/http

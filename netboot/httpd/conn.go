@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,32 +17,33 @@ import (
 // (telling the scheduler's watchman, who then runs beside every answer) is a
 // fifth of what a small answer costs.
 type quick struct {
-	*net.TCPConn
-	raw syscall.RawConn
+	net.Conn
+	raw   syscall.RawConn // nil: Conn's own calls are used
+	ahead []byte          // was read before, and is to be read first
 }
 
-// A quickListener makes its TCP connections quick; those of crypto/tls stay
-// what they are.
-type quickListener struct{ net.Listener }
-
-func (l quickListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	tcp, ok := c.(*net.TCPConn)
-	if err != nil || !ok || raced {
-		return c, err
+func newQuick(c net.Conn) *quick {
+	q := &quick{Conn: c}
+	if tcp, ok := c.(*net.TCPConn); ok && !raced {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			q.raw = raw
+		}
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return c, nil
-	}
-	return &quick{tcp, raw}, nil
+	return q
 }
 
 func (c *quick) Read(p []byte) (int, error) {
-	if len(p) == 0 {
+	switch {
+	case len(p) == 0:
 		return 0, nil
+	case len(c.ahead) > 0:
+		n := copy(p, c.ahead)
+		c.ahead = c.ahead[n:]
+		return n, nil
+	case c.raw == nil:
+		return c.Conn.Read(p)
 	}
-	n, no, err := call(c.raw.Read, unix.SYS_READ, p)
+	n, no, err := call(c.raw.Read, unix.SYS_RECVFROM, p, 0)
 	switch {
 	case err != nil:
 		return 0, err
@@ -53,9 +55,18 @@ func (c *quick) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *quick) Write(p []byte) (total int, err error) {
+func (c *quick) Write(p []byte) (int, error) { return c.write(p, 0) }
+
+// begin writes what more follows at once: it is held back for a packet that is
+// full.
+func (c *quick) begin(p []byte) (int, error) { return c.write(p, unix.MSG_MORE) }
+
+func (c *quick) write(p []byte, flags int) (total int, err error) {
+	if c.raw == nil {
+		return c.Conn.Write(p)
+	}
 	for len(p) > 0 {
-		n, no, err := call(c.raw.Write, unix.SYS_WRITE, p)
+		n, no, err := call(c.raw.Write, unix.SYS_SENDTO, p, flags|unix.MSG_NOSIGNAL)
 		switch {
 		case err != nil:
 			return total, err
@@ -70,11 +81,11 @@ func (c *quick) Write(p []byte) (total int, err error) {
 
 // call reads or writes once there is something to read or room. The error is
 // that of a deadline or of a closed connection.
-func call(ready func(func(uintptr) bool) error, trap uintptr, p []byte) (n int, no unix.Errno, err error) {
+func call(ready func(func(uintptr) bool) error, trap uintptr, p []byte, flags int) (n int, no unix.Errno, err error) {
 	err = ready(func(fd uintptr) bool {
 		for {
 			var r uintptr
-			r, _, no = unix.RawSyscall(trap, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+			r, _, no = unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), uintptr(flags), 0, 0)
 			n = int(r)
 			if no != unix.EINTR {
 				return no != unix.EAGAIN
@@ -84,10 +95,41 @@ func call(ready func(func(uintptr) bool) error, trap uintptr, p []byte) (n int, 
 	return n, no, err
 }
 
+// watch returns a context that is done once the other side has closed its end.
+// Until stop is called nothing else may read, and after it a deadline is to be
+// set.
+func (c *quick) watch(ctx context.Context) (watched context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	_ = c.SetReadDeadline(time.Time{})
+	go func() {
+		defer close(ended)
+		if c.gone() {
+			cancel()
+		}
+	}()
+	return ctx, func() {
+		_ = c.SetReadDeadline(time.Unix(1, 0))
+		<-ended
+		cancel()
+	}
+}
+
+// gone waits until the other side has closed its end, or c has a deadline that
+// passes. What it sends before is left to be read.
+func (c *quick) gone() bool {
+	if c.raw == nil {
+		return false
+	}
+	var first [1]byte
+	n, no, err := call(c.raw.Read, unix.SYS_RECVFROM, first[:], unix.MSG_PEEK)
+	return err == nil && (no != 0 || n == 0)
+}
+
 // cork holds back what does not fill a packet, or lets it go (tcp(7)). A nil
 // quick has no cork.
 func (c *quick) cork(on bool) {
-	if c == nil {
+	if c == nil || c.raw == nil {
 		return
 	}
 	n := 0

@@ -31,15 +31,12 @@ func TestQuick(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer peer.Close()
-	c, err := (quickListener{l}).Accept()
+	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	q, ok := c.(*quick)
-	if !ok {
-		t.Fatalf("%T is not quick", c)
-	}
+	q := newQuick(c)
 
 	var buf [8]byte
 	q.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
@@ -92,6 +89,47 @@ func TestQuick(t *testing.T) {
 	if _, err := q.Read(buf[:]); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read after Close: %v", err)
 	}
+}
+
+// A connection is watched for its end, and what comes meanwhile stays to be read.
+func TestWatch(t *testing.T) {
+	if raced {
+		t.Skip("under the race detector connections are net's own")
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	peer, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	q := newQuick(c)
+
+	ctx, stop := q.watch(t.Context())
+	if err := ctx.Err(); err != nil {
+		t.Errorf("watched: %v", err)
+	}
+	stop() // nothing came
+	_, stop = q.watch(t.Context())
+	io.WriteString(peer, "more")
+	stop()
+	q.SetReadDeadline(time.Time{})
+	var buf [8]byte
+	if n, err := io.ReadFull(q, buf[:4]); err != nil || string(buf[:n]) != "more" {
+		t.Errorf("read %q, %v", buf[:n], err)
+	}
+	ctx, stop = q.watch(t.Context())
+	peer.Close()
+	<-ctx.Done()
+	stop()
 }
 
 // forever is a body without an end, in one file.

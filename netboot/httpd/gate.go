@@ -33,6 +33,17 @@ type gate struct {
 
 var errTurn = errors.New("not yet")
 
+// pass lets the caller in if it need not wait.
+func (g *gate) pass() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.free > 0 {
+		g.free--
+		return true
+	}
+	return false
+}
+
 // enter returns when it is the caller's turn; errTurn if it is not in time.
 func (g *gate) enter(ctx context.Context, within time.Duration) error {
 	g.mu.Lock()
@@ -83,10 +94,19 @@ func (g *gate) leave() {
 // wait holds a large file until it is its turn. The error means that the
 // machine may be told to ask again; others are served beyond the limit, for a
 // refusal would end their boot.
-func (s *Server) wait(ctx context.Context, m netboot.Machine) (leave func(), err error) {
+func (s *Server) wait(w http.ResponseWriter, r *http.Request, m netboot.Machine) (leave func(), err error) {
 	g := s.turns()
-	if g == nil {
+	switch {
+	case g == nil:
 		return func() {}, nil
+	case g.pass():
+		return g.leave, nil
+	}
+	ctx := r.Context()
+	if own, ok := w.(*reply); ok { // net/http watches by itself
+		var stop func()
+		ctx, stop = own.conn.watch(ctx)
+		defer stop()
 	}
 	if err := g.enter(ctx, turnTime); err == nil {
 		return g.leave, nil

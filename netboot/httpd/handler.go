@@ -48,7 +48,7 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	defer f.Body.Close()
 	if !m.Head && f.Size >= largeFile {
-		leave, err := s.wait(r.Context(), m)
+		leave, err := s.wait(w, r, m)
 		if err != nil {
 			s.retry(w, m, f, name)
 			return

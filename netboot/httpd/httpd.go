@@ -78,29 +78,40 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ConnState:         s.count,
 		ConnContext:       withQuick,
 	}
+	f := newFront(s, l)
+	requests, end := context.WithCancel(context.Background())
+	defer end()
+	f.ctx = requests
 	stopped := make(chan struct{})
 	defer context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTime)
 		defer cancel()
+		var both sync.WaitGroup
+		both.Go(func() { f.shutdown(grace) })
 		if srv.Shutdown(grace) != nil {
 			srv.Close()
 		}
+		both.Wait()
 	})()
-	err := srv.Serve(quickListener{l})
+	go f.accept()
+	err := srv.Serve(f)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-stopped
 		return nil
 	}
 	srv.Close()
+	end()
+	f.shutdown(requests)
 	return fmt.Errorf("http: %v", err)
 }
 
-// count holds connections to the limits. It is told of each by net/http.
+// count holds connections to the limits. It is told of each by net/http, those
+// that a front has let in among them.
 func (s *Server) count(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if !s.enter(c) {
+		if _, ok := c.(*quick); !ok && !s.enter(c) {
 			c.Close()
 		}
 	case http.StateClosed, http.StateHijacked:

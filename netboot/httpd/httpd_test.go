@@ -543,10 +543,11 @@ func TestBusy(t *testing.T) {
 	s.turns().free = 0
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.wait(ctx, netboot.Machine{Agent: "iPXE/1.21.1"}); !errors.Is(err, errTurn) {
+	r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+	if _, err := s.wait(nil, r, netboot.Machine{Agent: "iPXE/1.21.1"}); !errors.Is(err, errTurn) {
 		t.Errorf("iPXE: %v, want to be told to come back", err)
 	}
-	if leave, err := s.wait(ctx, netboot.Machine{Agent: "esx-boot/2.0"}); err != nil {
+	if leave, err := s.wait(nil, r, netboot.Machine{Agent: "esx-boot/2.0"}); err != nil {
 		t.Errorf("mboot: %v, want to be served", err)
 	} else {
 		leave()

@@ -3,6 +3,7 @@ package httpd
 import (
 	"cmp"
 	"io"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,42 +11,69 @@ import (
 	"margay/netboot"
 )
 
-// ReadFrom is what net/http sends a body by. Files go by sendfile(2) as net's
-// own do; of what lies in files of others, a medium's, so does each piece.
+// ReadFrom is what net/http sends a body by.
 func (c *quick) ReadFrom(src io.Reader) (total int64, err error) {
-	part, ok := src.(*io.LimitedReader)
-	if !ok {
-		return c.TCPConn.ReadFrom(src)
+	if part, ok := src.(*io.LimitedReader); ok {
+		return c.send(part, func(int64) {})
 	}
-	where, ok := part.R.(netboot.Extents)
-	body, ok2 := part.R.(io.Seeker)
-	if !ok || !ok2 {
-		return c.TCPConn.ReadFrom(src)
+	return io.Copy(c.Conn, src)
+}
+
+// send sends what is left of src, and calls moved with how much each time some
+// of it went. A file goes by sendfile(2); of what lies in files of others, a
+// medium's, so does each piece.
+func (c *quick) send(src *io.LimitedReader, moved func(n int64)) (total int64, err error) {
+	total, err = c.sendFile(src, moved)
+	for err == nil && src.N > 0 { // what lies in no file, or is not there
+		part := &io.LimitedReader{R: src.R, N: min(src.N, slice)}
+		want := part.N
+		var n int64
+		n, err = io.Copy(c.Conn, part)
+		total += n
+		src.N -= n
+		moved(n)
+		if n < want {
+			return total, err
+		}
+	}
+	return total, err
+}
+
+// sendFile sends of src what lies in files.
+func (c *quick) sendFile(src *io.LimitedReader, moved func(int64)) (total int64, err error) {
+	where, ok := src.R.(netboot.Extents)
+	if f, is := src.R.(*os.File); is {
+		where, ok = wholeFile{f}, true
+	}
+	body, ok2 := src.R.(io.Seeker)
+	if !ok || !ok2 || c.raw == nil {
+		return 0, nil
 	}
 	pos, err := body.Seek(0, io.SeekCurrent)
 	if err != nil {
-		return 0, err
+		return 0, nil // it is read, then
 	}
-	total, err = c.sendPieces(where, pos, part.N)
-	part.N -= total
+	total, err = c.sendPieces(where, pos, src.N, moved)
+	src.N -= total
 	_, fault := body.Seek(pos+total, io.SeekStart)
-	if err = cmp.Or(err, fault); err != nil || part.N == 0 {
-		return total, err
-	}
-	more, err := c.TCPConn.ReadFrom(src) // what lies in no file, or is not there
-	return total + more, err
+	return total, cmp.Or(err, fault)
 }
+
+// A wholeFile has no others beside it.
+type wholeFile struct{ f *os.File }
+
+func (w wholeFile) Extent(off int64) (f *os.File, at, n int64) { return w.f, off, math.MaxInt64 - off }
 
 // sendPieces sends n bytes from pos on, or less: up to what lies in no file, to
 // the end of a file, or to where the kernel cannot.
-func (c *quick) sendPieces(where netboot.Extents, pos, n int64) (total int64, err error) {
+func (c *quick) sendPieces(where netboot.Extents, pos, n int64, moved func(int64)) (total int64, err error) {
 	for total < n {
 		f, at, most := where.Extent(pos + total)
 		if f == nil {
 			return total, nil
 		}
 		want := min(most, n-total)
-		sent, err := c.sendPiece(f, at, want)
+		sent, err := c.sendPiece(f, at, want, moved)
 		total += sent
 		if err != nil || sent < want {
 			return total, err
@@ -54,7 +82,7 @@ func (c *quick) sendPieces(where netboot.Extents, pos, n int64) (total int64, er
 	return total, nil
 }
 
-func (c *quick) sendPiece(f *os.File, at, n int64) (sent int64, err error) {
+func (c *quick) sendPiece(f *os.File, at, n int64, moved func(int64)) (sent int64, err error) {
 	file, err := f.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -65,7 +93,7 @@ func (c *quick) sendPiece(f *os.File, at, n int64) (sent int64, err error) {
 			for fault = nil; sent < n; {
 				off := at + sent
 				var k int
-				k, fault = unix.Sendfile(int(to), int(from), &off, int(n-sent))
+				k, fault = unix.Sendfile(int(to), int(from), &off, int(min(n-sent, math.MaxInt32)))
 				switch {
 				case fault == unix.EAGAIN:
 					return false
@@ -74,6 +102,7 @@ func (c *quick) sendPiece(f *os.File, at, n int64) (sent int64, err error) {
 					return true
 				default:
 					sent += int64(k)
+					moved(int64(k))
 				}
 			}
 			return true
