@@ -380,6 +380,8 @@ func (x *vmObject) fits(ctx *simulator.Context, target *simulator.HostSystem) ty
 
 // UnregisterVM leaves a .vmx behind that says what the guest was.
 func (x *vmObject) UnregisterVM(ctx *simulator.Context, req *types.UnregisterVM) soap.HasFault {
+	x.w.leaving.Lock()
+	defer x.w.leaving.Unlock()
 	x.w.writeVMX(x.VirtualMachine)
 	return x.VirtualMachine.UnregisterVM(ctx, req)
 }

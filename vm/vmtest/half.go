@@ -1,8 +1,12 @@
 package vmtest
 
 import (
+	"context"
+
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -60,4 +64,20 @@ func (w *World) unlockHalf(ctx *simulator.Context, changes []types.PropertyChang
 			unlock()
 		}
 	}
+}
+
+// DestroyTask destroys a guest, one at a time: vcsim deletes the files in a task
+// that it does not wait for, and that reads the datastore while the next guest
+// is being taken out of it.
+func (x *vmObject) DestroyTask(ctx *simulator.Context, req *types.Destroy_Task) soap.HasFault {
+	run := func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		x.w.leaving.Lock()
+		defer x.w.leaving.Unlock()
+		r := x.VirtualMachine.DestroyTask(ctx, req).(*methods.Destroy_TaskBody)
+		res, f := inner(ctx, r.Res.Returnval)
+		other := &simulator.Context{Context: context.Background(), Map: ctx.Map} // which the lock of those files is not shared with
+		ctx.Map.WithLock(other, ctx.Map.FileManager(), func() {})
+		return res, f
+	}
+	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: simulator.CreateTask(x.VirtualMachine, "destroy", run).Run(ctx)}}
 }

@@ -102,8 +102,9 @@ type World struct {
 
 	accounts map[types.ManagedObjectReference]types.HostConnectSpec // of hosts that a vCenter has taken in
 
-	makers map[types.ManagedObjectReference]*simulator.Context // requests that make a guest, by its folder; see makes
-	halves map[*simulator.Context]func()                       // what unlocks that guest
+	leaving sync.Mutex                                          // held while a guest leaves its datastores
+	makers  map[types.ManagedObjectReference]*simulator.Context // requests that make a guest, by its folder; see makes
+	halves  map[*simulator.Context]func()                       // what unlocks that guest
 
 	noTickets atomic.Bool // the shell gives no tickets
 	noScreen  atomic.Bool // the web server has no /screen
