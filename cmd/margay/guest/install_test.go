@@ -50,7 +50,9 @@ answer() { sed -e ':a' -e '/\\$/N' -e 's/\\\n//' -e 'ta' /tmp/preseed | sed -n "
 eval "$(answer early_command)" || fail "early command"
 host=$(sed -n 's|^d-i mirror/http/hostname string ||p' /tmp/preseed)
 dir=$(sed -n 's|^d-i mirror/http/directory string ||p' /tmp/preseed)
-wget -q -O /dev/vda "http://$host$dir/disk.img" || fail "no disk.img"
+# Where the host is so busy that this stands still for a minute, it is hung up on.
+for try in 1 2 3 4 5; do wget -q -O /dev/vda "http://$host$dir/disk.img" && got=yes && break; done
+[ -n "$got" ] || fail "no disk.img"
 grep -q '^d-i passwd/root-password-crypted password \$6\$' /tmp/preseed || fail "no hash of the password"
 printf '#!/bin/sh\necho "INSTALLER in-target $*"\n' >/bin/in-target
 chmod 755 /bin/in-target
