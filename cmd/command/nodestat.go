@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -172,7 +173,7 @@ func ask(ctx context.Context, n *nodedb.Node) nodeStat {
 	st := nodeStat{node: n}
 	addr, err := statAddr(ctx, n)
 	if err != nil {
-		st.err = err
+		st.err = fmt.Errorf("Please make sure %s exists in /etc/hosts, or has an address: chdef %s ip=ADDRESS", n.Name, n.Name)
 		return st
 	}
 	st.addr, _ = netip.ParseAddr(addr)

@@ -27,7 +27,7 @@ n3: esxi
 n4: ping
 n5: install esxi8.0-x86_64-base
 n6: noping
-2> no-such-host-anywhere: Error: no ip; set one with chdef no-such-host-anywhere ip=ADDRESS
+2> no-such-host-anywhere: Error: Please make sure no-such-host-anywhere exists in /etc/hosts, or has an address: chdef no-such-host-anywhere ip=ADDRESS
 [1]
 `
 	if got := p.run(t, "nodestat all -u", ""); got != want {
