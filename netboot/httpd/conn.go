@@ -20,6 +20,8 @@ type quick struct {
 	net.Conn
 	raw   syscall.RawConn // nil: Conn's own calls are used
 	ahead []byte          // was read before, and is to be read first
+
+	widened bool // has its room for good
 }
 
 func newQuick(c net.Conn) *quick {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"margay/netboot"
 )
 
@@ -130,6 +132,45 @@ func TestWatch(t *testing.T) {
 	peer.Close()
 	<-ctx.Done()
 	stop()
+}
+
+// A connection that the kernel has given much room is given the rest at once; one
+// that has little, and one of a server without the right to, stay as they are.
+func TestWiden(t *testing.T) {
+	if raced {
+		t.Skip("under the race detector connections are net's own")
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, tt := range []struct{ room, want int }{{wide / 2, wide / 2}, {2 * wide, wider}} {
+		peer, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		q := newQuick(c)
+		var forced, err2 error
+		var got int
+		q.raw.Control(func(fd uintptr) {
+			forced = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, tt.room/2)
+		})
+		q.widen()
+		q.raw.Control(func(fd uintptr) { got, err2 = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF) })
+		if forced != nil {
+			t.Skip("no right to widen: ", forced)
+		}
+		if err2 != nil || got != tt.want {
+			t.Errorf("room of %d: %d, %v, want %d", tt.room, got, err2, tt.want)
+		}
+	}
 }
 
 // forever is a body without an end, in one file.

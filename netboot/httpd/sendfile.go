@@ -24,6 +24,9 @@ func (c *quick) ReadFrom(src io.Reader) (total int64, err error) {
 // medium's, so does each piece.
 func (c *quick) send(src *io.LimitedReader, moved func(n int64)) (total int64, err error) {
 	total, err = c.sendFile(src, moved)
+	if err == nil && total >= largeFile {
+		c.widen()
+	}
 	for err == nil && src.N > 0 { // what lies in no file, or is not there
 		part := &io.LimitedReader{R: src.R, N: min(src.N, slice)}
 		want := part.N
@@ -57,6 +60,30 @@ func (c *quick) sendFile(src *io.LimitedReader, moved func(int64)) (total int64,
 	src.N -= total
 	_, fault := body.Seek(pos+total, io.SeekStart)
 	return total, cmp.Or(err, fault)
+}
+
+// A connection that has room for wide bytes on their way is given room for
+// wider at once: tcp_wmem's usual limit, to which its room would grow by itself.
+const (
+	wide  = 1 << 20
+	wider = 4 << 20
+)
+
+// widen gives a fast connection its room for good. The kernel counts anew with
+// each acknowledgement how much it may have, which is a tenth of what sending a
+// module costs, and meanwhile the module waits for room. Only who may administer
+// the network can have it; others go on as before.
+func (c *quick) widen() {
+	if c.raw == nil || c.widened {
+		return
+	}
+	_ = c.raw.Control(func(fd uintptr) {
+		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil || n < wide {
+			return
+		}
+		c.widened = true
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, wider/2) // the kernel doubles it (socket(7))
+	})
 }
 
 // A wholeFile has no others beside it.
