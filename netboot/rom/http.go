@@ -27,7 +27,7 @@ const (
 const (
 	httpTries     = 3                // mboot's
 	httpRedirects = 5                // iPXE's patience
-	httpStall     = 10 * time.Second // without a byte
+	httpStall     = 10 * time.Second // without a byte, for who has no more patience
 	httpRetries   = 20               // of a server that says 503 with Retry-After
 )
 
@@ -200,7 +200,7 @@ func (c *httpClient) security(req *http.Request) *tls.Config {
 }
 
 func (c *httpClient) dial(host string, security *tls.Config) error {
-	d := net.Dialer{Timeout: httpStall}
+	d := net.Dialer{Timeout: c.m.stall()}
 	if c.m.Source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.m.Source, 0))
 	}
@@ -211,7 +211,7 @@ func (c *httpClient) dial(host string, security *tls.Config) error {
 	}
 	if security != nil {
 		s := tls.Client(conn, security)
-		ctx, cancel := context.WithTimeout(c.ctx, httpStall)
+		ctx, cancel := context.WithTimeout(c.ctx, c.m.stall())
 		defer cancel()
 		if err := s.HandshakeContext(ctx); err != nil {
 			conn.Close()
@@ -245,7 +245,7 @@ func (c *httpClient) try(req *http.Request) (*http.Response, error) {
 // context.
 func (c *httpClient) watch() (stop func() bool) {
 	conn := c.conn
-	conn.SetDeadline(time.Now().Add(httpStall))
+	conn.SetDeadline(time.Now().Add(c.m.stall()))
 	return context.AfterFunc(c.ctx, func() { conn.SetDeadline(time.Now()) })
 }
 
@@ -266,7 +266,7 @@ func (c *httpClient) read(r request, resp *http.Response, w io.Writer) (*answer,
 	}
 	if r.method != http.MethodHead {
 		defer c.watch()()
-		n, err := io.Copy(w, &steady{c.conn, resp.Body})
+		n, err := io.Copy(w, &steady{c.conn, c.m.stall(), resp.Body})
 		a.sent = n
 		if err != nil {
 			c.close()
@@ -294,14 +294,15 @@ func fits(r request, a *answer) error {
 
 // steady moves the deadline as bytes arrive.
 type steady struct {
-	conn net.Conn
+	conn  net.Conn
+	stall time.Duration
 	io.Reader
 }
 
 func (s *steady) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
 	if n > 0 {
-		s.conn.SetReadDeadline(time.Now().Add(httpStall))
+		s.conn.SetReadDeadline(time.Now().Add(s.stall))
 	}
 	return n, err
 }

@@ -212,6 +212,9 @@ func (m *Machine) patience() time.Duration {
 	return 10 * time.Second
 }
 
+// stall is how long the machine waits for the next byte by HTTP.
+func (m *Machine) stall() time.Duration { return max(httpStall, m.Patience) }
+
 // firmware is what the machine's own code does: an address, a boot program.
 func (b *boot) firmware() error {
 	if b.Firmware == BIOSiPXE {
