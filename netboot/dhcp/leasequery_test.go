@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,18 +79,21 @@ func TestLeaseQuery(t *testing.T) {
 // its own relay saw it, and what else it was told (RFC 4388, 6.4.2).
 func TestLeaseQueryTells(t *testing.T) {
 	info, id := bytes.Repeat([]byte{1, 2, 'e', '7'}, 20), []byte("\x00machine")
-	h := &netboot.Holding{
+	h := netboot.Holding{
 		Addr: netip.MustParseAddr("10.1.0.11"), MAC: testMAC, Length: 1000 * time.Second, Ends: 400 * time.Second, Silent: 600 * time.Second,
 		ClientID: id, RelayInfo: info,
 		Told: &netboot.Plan{Addr: netip.MustParsePrefix("10.1.0.11/24"), Router: netip.MustParseAddr("10.1.0.254"), Domain: "cluster.test", Options: map[uint8][]byte{42: {10, 1, 0, 7}, 150: {10, 1, 0, 8}}},
 	}
+	var now atomic.Pointer[netboot.Holding]
 	s := &Server{
 		Planner: planFunc(func(context.Context, netboot.Machine) (*netboot.Plan, error) { return nil, netboot.ErrIgnore }),
-		Holder:  holderFunc(func(netboot.LeaseQuery) *netboot.Holding { return h }),
+		Holder:  holderFunc(func(netboot.LeaseQuery) *netboot.Holding { return now.Load() }),
 	}
 	r := newRelay(t, start(t, s))
 	query := func(codes ...uint8) *dhcpv4.DHCPv4 {
 		t.Helper()
+		held := h // the server reads its own
+		now.Store(&held)
 		mods := []dhcpv4.Modifier{dhcpv4.WithMessageType(dhcpv4.MessageType(msgLeaseQuery)), viaRelay, dhcpv4.WithHwAddr(testMAC)}
 		if codes != nil {
 			mods = append(mods, dhcpv4.WithGeneric(dhcpv4.OptionParameterRequestList, codes))
@@ -119,10 +123,12 @@ func TestLeaseQueryTells(t *testing.T) {
 
 	h.Ends, h.Silent = 1000*time.Second, 0
 	has("renewed just now", query(58, 59, 91), map[uint8][]byte{58: sec(500), 59: sec(875), 91: sec(0), 82: query82})
-	h.Told.Options[58] = sec(100)
+	told := *h.Told
+	told.Options = map[uint8][]byte{58: sec(100)}
+	h.Told = &told
 	h.Ends, h.Silent = 950*time.Second, 50*time.Second
 	has("the operator's own renewal time", query(58, 59), map[uint8][]byte{58: sec(50), 59: sec(825), 82: query82})
-	*h = netboot.Holding{Addr: h.Addr, MAC: testMAC, Ends: 800 * time.Second, Silent: -1}
+	h = netboot.Holding{Addr: h.Addr, MAC: testMAC, Ends: 800 * time.Second, Silent: -1}
 	has("an old record", query(51, 58, 59, 61, 82, 91, 1), map[uint8][]byte{51: sec(800), 58: sec(400), 59: sec(700)})
 	h.MAC, h.RelayInfo = nil, info
 	has("nobody has it", query(51, 82), map[uint8][]byte{82: query82})
