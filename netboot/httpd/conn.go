@@ -57,18 +57,12 @@ func (c *quick) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *quick) Write(p []byte) (int, error) { return c.write(p, 0) }
-
-// begin writes what more follows at once: it is held back for a packet that is
-// full.
-func (c *quick) begin(p []byte) (int, error) { return c.write(p, unix.MSG_MORE) }
-
-func (c *quick) write(p []byte, flags int) (total int, err error) {
+func (c *quick) Write(p []byte) (total int, err error) {
 	if c.raw == nil {
 		return c.Conn.Write(p)
 	}
 	for len(p) > 0 {
-		n, no, err := call(c.raw.Write, unix.SYS_SENDTO, p, flags|unix.MSG_NOSIGNAL)
+		n, no, err := call(c.raw.Write, unix.SYS_SENDTO, p, unix.MSG_NOSIGNAL)
 		switch {
 		case err != nil:
 			return total, err

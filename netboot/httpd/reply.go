@@ -81,16 +81,16 @@ func (w *reply) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// begin sends the header and what was written, with more to follow.
+// begin sends the header and what was written; more is to follow.
 func (w *reply) begin() error {
 	w.WriteHeader(http.StatusOK)
 	if w.length < 0 {
 		w.last = true // its end is that of the connection
 	}
-	return w.flush(w.conn.begin)
+	return w.flush()
 }
 
-func (w *reply) flush(write func([]byte) (int, error)) error {
+func (w *reply) flush() error {
 	w.begun = true
 	w.out.WriteString("HTTP/1.1 ")
 	w.out.WriteString(strconv.Itoa(w.status))
@@ -107,7 +107,7 @@ func (w *reply) flush(write func([]byte) (int, error)) error {
 	w.out.Write(w.body)
 	w.sent += int64(len(w.body))
 	w.body = w.body[:0]
-	_, w.err = write(w.out.Bytes())
+	_, w.err = w.conn.Write(w.out.Bytes())
 	return w.err
 }
 
@@ -116,6 +116,8 @@ func (w *reply) stream(src *io.LimitedReader, moved func(int64)) (n int64, err e
 	if w.bare() {
 		return src.N, nil
 	}
+	w.conn.cork(true) // only full packets leave, until all is on its way
+	defer w.conn.cork(false)
 	if !w.begun {
 		if err := w.begin(); err != nil {
 			return 0, err
@@ -135,7 +137,7 @@ func (w *reply) end() bool {
 			w.length = int64(len(w.body))
 			w.header.Set("Content-Length", strconv.FormatInt(w.length, 10))
 		}
-		_ = w.flush(w.conn.Write)
+		_ = w.flush()
 	}
 	return w.err == nil && !w.last && (w.bare() || w.sent == w.length)
 }
