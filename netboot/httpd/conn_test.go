@@ -18,27 +18,32 @@ import (
 	"margay/netboot"
 )
 
-// A quick connection does what net's does: ends, deadlines, files by sendfile.
-func TestQuick(t *testing.T) {
-	if raced {
-		t.Skip("under the race detector connections are net's own")
-	}
+// pair returns the two ends of a connection.
+func pair(t *testing.T) (q *quick, peer net.Conn) {
+	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	peer, err := net.Dial("tcp4", l.Addr().String())
-	if err != nil {
+	if peer, err = net.Dial("tcp4", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	defer peer.Close()
+	t.Cleanup(func() { peer.Close() })
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	q := newQuick(c)
+	t.Cleanup(func() { c.Close() })
+	return newQuick(c), peer
+}
+
+// A quick connection does what net's does: ends, deadlines, files by sendfile.
+func TestQuick(t *testing.T) {
+	if raced {
+		t.Skip("under the race detector connections are net's own")
+	}
+	q, peer := pair(t)
 
 	var buf [8]byte
 	q.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
@@ -98,22 +103,7 @@ func TestWatch(t *testing.T) {
 	if raced {
 		t.Skip("under the race detector connections are net's own")
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	peer, err := net.Dial("tcp4", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	q := newQuick(c)
+	q, peer := pair(t)
 
 	ctx, stop := q.watch(t.Context())
 	if err := ctx.Err(); err != nil {
@@ -140,23 +130,8 @@ func TestWiden(t *testing.T) {
 	if raced {
 		t.Skip("under the race detector connections are net's own")
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	for _, tt := range []struct{ room, want int }{{wide / 2, wide / 2}, {2 * wide, wider}} {
-		peer, err := net.Dial("tcp4", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer peer.Close()
-		c, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		q := newQuick(c)
+		q, _ := pair(t)
 		var forced, err2 error
 		var got int
 		q.raw.Control(func(fd uintptr) {
