@@ -20,21 +20,21 @@ import (
 // A front reads what nearly every machine asks, GET or HEAD of a file of ours by
 // HTTP/1.1, without what net/http does around it: a goroutine that listens for
 // the end of the connection beside each answer, a context and buffers of its
-// own. That is half of what an answer costs besides sending. All else, and what
-// is not in order, is net/http's: the first such request takes its connection
-// there. To net/http it is the listener of those connections, and of TLS's.
+// own. A small file costs a fifth less so. All else, and what is not in order,
+// is net/http's: the first such request takes its connection there. To net/http
+// it is the listener of those connections, and of TLS's.
 type front struct {
 	net.Listener
 	s    *Server
 	ctx  context.Context // of requests
 	rest chan net.Conn   // for net/http
 	done chan struct{}   // closed once nothing is accepted
+	err  error           // why that is; to be read once done is closed
 
 	stopping atomic.Bool
 	left     sync.WaitGroup // connections that are in conns
 
-	mu    sync.Mutex // guards the rest
-	err   error      // why nothing is accepted
+	mu    sync.Mutex // guards conns
 	conns map[*quick]struct{}
 }
 
@@ -48,8 +48,6 @@ func (f *front) Accept() (net.Conn, error) {
 	case c := <-f.rest:
 		return c, nil
 	case <-f.done:
-		f.mu.Lock()
-		defer f.mu.Unlock()
 		return nil, f.err
 	}
 }
@@ -66,9 +64,7 @@ func (f *front) accept() {
 			continue
 		}
 		if !passes(err) {
-			f.mu.Lock()
 			f.err = err
-			f.mu.Unlock()
 			return
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)

@@ -69,10 +69,9 @@ const (
 	wider = 4 << 20
 )
 
-// widen gives a fast connection its room for good. The kernel counts anew with
-// each acknowledgement how much it may have, which is a tenth of what sending a
-// module costs, and meanwhile the module waits for room. Only who may administer
-// the network can have it; others go on as before.
+// widen gives a fast connection its room for good: the kernel need not count it
+// anew with acknowledgements, and a module of 3 MB need not wait for it. Only who
+// may administer the network can have that; others go on as before.
 func (c *quick) widen() {
 	if c.raw == nil || c.widened {
 		return
