@@ -80,6 +80,7 @@ type Machine struct {
 	Relay     netip.Addr // RFC 2131 giaddr; zero if it asked directly
 	Link      netip.Addr // whose network it is to be on, where relay or client say (RFC 3527, RFC 3011); else zero
 	Interface string     // on which of our interfaces; may be empty
+	Broadcast bool       // it asked everybody on that interface's wire, so it is there
 
 	// From DHCP only.
 	Ask       Ask

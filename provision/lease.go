@@ -203,11 +203,14 @@ func Leases(snap *nodedb.Snapshot) []Lease {
 // has a dynamic range.
 func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.Machine) (*netboot.Plan, error) {
 	nets := s.dynamicAt(snap, m)
-	if len(nets) == 0 || len(m.MAC) == 0 {
-		return nil, netboot.ErrIgnore
-	}
-	if m.Proxy {
+	if m.Proxy || len(m.MAC) == 0 {
 		return nil, netboot.ErrIgnore // another server gives it an address, and no node is for it
+	}
+	if len(nets) == 0 && s.strayed(snap, m) && knownAs(snap, m) {
+		return &netboot.Plan{Nak: true}, nil
+	}
+	if len(nets) == 0 {
+		return nil, netboot.ErrIgnore
 	}
 	if m.Ask == netboot.AskInform {
 		return s.informed(snap, nets, m)
@@ -233,6 +236,15 @@ func (s *Service) dynamic(ctx context.Context, snap *nodedb.Snapshot, m netboot.
 		}
 		nw = nets[i] // another network of the same wire may have room
 	}
+}
+
+// knownAs says whether a machine has, or had, a lease of ours of the address that
+// it asks for. Of others that ask where we give none we know nothing, and RFC 2131,
+// 4.3.2 has us be silent.
+func knownAs(snap *nodedb.Snapshot, m netboot.Machine) bool {
+	r, ok := snap.Record(leaseKey(m.Requested))
+	lease := leaseOf(r)
+	return ok && !lease.Bad && lease.MAC == m.MAC.String()
 }
 
 // informed is what a machine is told that has an address in one of the networks
@@ -317,11 +329,15 @@ func (s *Service) Defer(m netboot.Machine, done func(*netboot.Plan, error)) bool
 const bootLease = 600 * time.Second
 
 // dynamicAt are the networks of a machine's wire whose dynamic ranges are ours
-// to give.
+// to give. None: to a machine that keeps an address which is another server's.
 func (s *Service) dynamicAt(snap *nodedb.Snapshot, m netboot.Machine) []*nodedb.Network {
+	keeps := m.Ask == netboot.AskRequest && !m.Server.IsValid() && m.Requested.IsValid()
 	var out []*nodedb.Network
 	for _, nw := range s.networksAt(snap, m) {
-		if len(nw.DynamicRanges) > 0 && s.ourDynamic(nw) {
+		switch ours := s.ourDynamic(nw); {
+		case !ours && keeps && nw.Prefix.Contains(m.Requested):
+			return nil
+		case ours && len(nw.DynamicRanges) > 0:
 			out = append(out, nw)
 		}
 	}

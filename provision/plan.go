@@ -152,8 +152,9 @@ func (s *Service) networkFor(snap *nodedb.Snapshot, n *nodedb.Node, addr netip.A
 }
 
 // strayed says whether a machine that knows its address has none of the wire's,
-// which is ours to say: it is to ask anew, and not to go on with what it has
-// (RFC 2131, 4.3.2).
+// which is ours to say: it is to ask anew, and not to go on with what it has. RFC
+// 2131, 4.3.2 has a server do so when one is switched on elsewhere; one that
+// rebinds would else go on until its lease ends.
 func (s *Service) strayed(snap *nodedb.Snapshot, m netboot.Machine) bool {
 	if m.Ask != netboot.AskRequest || m.Server.IsValid() || !m.Requested.IsValid() || s.asksIn(snap, m) == nil {
 		return false

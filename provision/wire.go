@@ -58,20 +58,16 @@ func (s *Service) asksFrom(snap *nodedb.Snapshot, m netboot.Machine) (from netip
 	return m.Local, false
 }
 
-// routed says whether a machine asks by unicast from a network that is not on our
-// wires: one behind a relay renews so, past the relay (RFC 2131, 4.3.6). One that
-// asks from its address in a network on a wire of ours is on that wire, or was and
-// has moved.
+// routed says whether a machine asks by unicast from a network that is on another
+// wire: one behind a relay renews so, past the relay (RFC 2131, 4.3.6). Where its
+// broadcast comes to us it is on that wire, whatever its address: it has moved.
 func (s *Service) routed(snap *nodedb.Snapshot, m netboot.Machine) bool {
 	speaks := m.Ask == netboot.AskRequest || m.Ask == netboot.AskInform || m.Ask == netboot.AskRelease
-	if !speaks || !m.Addr.IsValid() || !m.Local.IsValid() || s.Local == nil {
+	if !speaks || m.Broadcast || !m.Addr.IsValid() || !m.Local.IsValid() {
 		return false
 	}
 	nw := snap.NetworkOf(m.Addr)
-	if nw == nil || nw.Prefix.Contains(m.Local) || nw.Interface != "" && nw.Interface == m.Interface {
-		return false
-	}
-	return !slices.ContainsFunc(s.Local(), func(p netip.Prefix) bool { return nw.Prefix.Contains(p.Addr()) })
+	return nw != nil && !nw.Prefix.Contains(m.Local) && (nw.Interface == "" || nw.Interface != m.Interface)
 }
 
 // asksIn is the network that a machine asks from; nil if it is none of ours.

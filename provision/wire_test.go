@@ -150,8 +150,80 @@ func TestRouted(t *testing.T) {
 	}
 	m := stranger(1, netboot.AskRequest)
 	m.Interface, m.Addr, m.Requested = "eth0", netip.MustParseAddr("10.2.0.100"), netip.MustParseAddr("10.2.0.100")
+	if p, err := s.Plan(t.Context(), m); err != nil || p.Nak || p.Addr.Addr() != m.Addr {
+		t.Errorf("a stranger that renews by a router, with an address of another of our wires: %+v %v", p, err)
+	}
+	m.Broadcast = true
 	if p, err := s.Plan(t.Context(), m); err != nil || !p.Nak {
 		t.Errorf("a stranger that has moved between our wires: %+v %v, want that it is told so", p, err)
+	}
+}
+
+// TestRebindsElsewhere: a machine that has been moved to another wire of ours and
+// rebinds there, by itself or through the relay of that wire, is told to ask anew;
+// not one of which we know nothing, where we give no addresses, nor one that has
+// its address of another server.
+func TestRebindsElsewhere(t *testing.T) {
+	s, _ := newService(t)
+	nodedbtest.Put(t, s.DB,
+		nodedbtest.Network("net1", "10.1.0.0", "255.255.255.0", "networks.mgtifname=eth0", "networks.dynamicrange=10.1.0.100-10.1.0.107"),
+		nodedbtest.Network("net2", "10.2.0.0", "255.255.255.0", "networks.mgtifname=eth1"),
+		nodedbtest.Network("theirs", "10.3.0.0", "255.255.255.0", "networks.mgtifname=eth0", "networks.dhcpserver=10.3.0.66", "networks.dynamicrange=10.3.0.100-10.3.0.107"),
+		nodedbtest.Network("far", "10.9.0.0", "255.255.255.0", "networks.mgtifname=!remote!eth0", "networks.dynamicrange=10.9.0.100-10.9.0.107"),
+		nodedbtest.Node("farnode", "all", "mac.mac=52:54:00:00:09:01", "hosts.ip=10.9.0.11"))
+	s.Local = func() []netip.Prefix {
+		return []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24"), netip.MustParsePrefix("10.2.0.1/24")}
+	}
+	known := stranger(1, netboot.AskDiscover)
+	known.Interface = "eth0"
+	p, err := s.Plan(t.Context(), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known.Ask, known.Requested = netboot.AskRequest, p.Addr.Addr()
+	if p, err := s.Plan(t.Context(), known); err != nil || p.Nak {
+		t.Fatalf("%+v %v", p, err)
+	}
+	const ack, nak, silence = "ack", "nak", "silence"
+	for _, tt := range []struct {
+		name, mac, addr, relay, local, ifname, want string
+	}{
+		{"a node at home", "52:54:00:00:00:01", "10.1.0.11", "", "10.1.0.1", "eth0", ack},
+		{"a node on another wire of ours", "52:54:00:00:00:01", "10.1.0.11", "", "10.2.0.1", "eth1", nak},
+		{"a node behind a relay", "52:54:00:00:00:01", "10.1.0.11", "10.9.0.1", "10.1.0.1", "eth0", nak},
+		{"a node from behind a relay, at home", "52:54:00:00:09:01", "10.9.0.11", "10.9.0.1", "10.1.0.1", "eth0", ack},
+		{"a node from behind a relay", "52:54:00:00:09:01", "10.9.0.11", "", "10.1.0.1", "eth0", nak},
+		{"a stranger at home", known.MAC.String(), known.Requested.String(), "", "10.1.0.1", "eth0", ack},
+		{"a stranger behind a relay", known.MAC.String(), known.Requested.String(), "10.9.0.1", "10.1.0.1", "eth0", nak},
+		{"a stranger where we give no addresses", known.MAC.String(), known.Requested.String(), "", "10.2.0.1", "eth1", nak},
+		{"a stranger of nobody's there", "02:00:00:00:0a:01", "172.20.0.5", "", "10.2.0.1", "eth1", silence},
+		{"a stranger with another's lease there", "02:00:00:00:0a:01", known.Requested.String(), "", "10.2.0.1", "eth1", silence},
+		{"a stranger of another server's, on a wire that is ours too", "02:00:00:00:0a:01", "10.3.0.100", "", "10.1.0.1", "eth0", silence},
+	} {
+		m := netboot.Machine{MAC: mac(tt.mac), Ask: netboot.AskRequest, Local: netip.MustParseAddr(tt.local), Interface: tt.ifname,
+			Relay: addrOf(tt.relay), Broadcast: tt.relay == "", Addr: netip.MustParseAddr(tt.addr), Requested: netip.MustParseAddr(tt.addr)}
+		p, err := s.Plan(t.Context(), m)
+		got := ack
+		switch {
+		case errors.Is(err, netboot.ErrIgnore):
+			got = silence
+		case err != nil:
+			got = err.Error()
+		case p.Nak:
+			got = nak
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+		if s.Prompt(m) {
+			continue
+		}
+		said := make(chan *netboot.Plan, 1)
+		if s.Defer(m, func(p *netboot.Plan, _ error) { said <- p }) {
+			if p := <-said; p == nil || p.Nak != (tt.want == nak) {
+				t.Errorf("%s: later it is told %+v, want %s", tt.name, p, tt.want)
+			}
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type exchange struct {
 	long    bool
 	src     netip.AddrPort
 	local   netip.Addr
+	shouted bool // to everybody on the wire
 	ifindex int
 	req     request
 	m       netboot.Machine // who asks, as req and the way tell
@@ -52,25 +53,27 @@ func (x *exchange) read(k *sock) error {
 	}
 	x.n, x.src = n, src
 	x.long = flags&unix.MSG_TRUNC != 0
-	x.ifindex, x.local = pktinfo(x.oob[:oobn])
+	x.ifindex, x.local, x.shouted = pktinfo(x.oob[:oobn])
 	return nil
 }
 
-// pktinfo reads the interface and our own address there from IP_PKTINFO, the
-// only control message that we ask for.
-func pktinfo(oob []byte) (ifindex int, local netip.Addr) {
+// pktinfo reads the interface, our own address there, and whether the datagram was
+// sent to another than that from IP_PKTINFO, the only control message that we ask
+// for.
+func pktinfo(oob []byte) (ifindex int, local netip.Addr, shouted bool) {
 	if len(oob) < unix.SizeofCmsghdr {
-		return 0, netip.Addr{}
+		return 0, netip.Addr{}, false
 	}
 	h, data, _, err := unix.ParseOneSocketControlMessage(oob)
 	if err != nil || h.Level != unix.IPPROTO_IP || h.Type != unix.IP_PKTINFO || len(data) < unix.SizeofInet4Pktinfo {
-		return 0, netip.Addr{}
+		return 0, netip.Addr{}, false
 	}
-	local = netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst
+	local = netip.AddrFrom4([4]byte(data[4:8]))             // ipi_spec_dst
+	shouted = local != netip.AddrFrom4([4]byte(data[8:12])) // ipi_addr
 	if local.IsUnspecified() {
 		local = netip.Addr{}
 	}
-	return int(binary.NativeEndian.Uint32(data)), local
+	return int(binary.NativeEndian.Uint32(data)), local, shouted
 }
 
 // parse reads the request, if it is one for this socket.
@@ -87,6 +90,9 @@ func (x *exchange) parse(k *sock) error {
 	if x.req.giaddr.IsLoopback() && !x.src.Addr().IsLoopback() {
 		return errLoopback
 	}
+	if x.shouted && !x.src.Addr().IsUnspecified() {
+		x.local = k.beside(x.local)
+	}
 	return nil
 }
 
@@ -95,6 +101,7 @@ func (x *exchange) machine(k *sock) netboot.Machine {
 	m := x.req.machine()
 	m.Local = x.local
 	m.Interface = k.name(x.ifindex)
+	m.Broadcast = x.shouted && !m.Relay.IsValid()
 	m.Proxy = k.mode == Proxy
 	src := x.src.Addr()
 	if !m.Addr.IsValid() && !m.Relay.IsValid() && !src.IsUnspecified() {

@@ -161,6 +161,28 @@ func options(fd int, ifname string) error {
 	return nil
 }
 
+// beside is our address on the interface where a broadcast came from a machine
+// that has an address: local, unless that is of another of our interfaces. The
+// kernel says from which address it would answer that machine, and one that has
+// moved here from another wire of ours it would answer there.
+func (s *sock) beside(local netip.Addr) netip.Addr {
+	ifr, err := unix.NewIfreq(s.ifname)
+	if err != nil || s.ifname == "" || !local.Is4() || ifr.SetInet4Addr(local.AsSlice()) != nil {
+		return local
+	}
+	raw, err := s.udp.SyscallConn()
+	if err != nil {
+		return local
+	}
+	// Asked with an address, it gives that one if the interface has it.
+	raw.Control(func(fd uintptr) { err = unix.IoctlIfreq(int(fd), unix.SIOCGIFADDR, ifr) })
+	b, no := ifr.Inet4Addr()
+	if err != nil || no != nil {
+		return local
+	}
+	return netip.AddrFrom4([4]byte(b))
+}
+
 // name is the interface of an index; empty if it has gone.
 func (s *sock) name(index int) string {
 	if index == s.ifindex && s.ifname != "" {

@@ -5,6 +5,7 @@ package netboottest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -117,7 +118,6 @@ func (h *Host) MAC(ifname string) (mac net.HardwareAddr) {
 // has no address unless it is given one.
 type LAN struct {
 	*Host
-	ports int
 }
 
 // OpenLAN makes an empty segment. Close it.
@@ -163,8 +163,7 @@ func (l *LAN) NewHost(tb testing.TB, addrs ...string) *Host {
 
 // Attach plugs a new interface of h into the segment, up and with addrs.
 func (l *LAN) Attach(h *Host, ifname string, addrs ...string) (err error) {
-	l.ports++
-	port := fmt.Sprintf("port%d", l.ports)
+	port := fmt.Sprintf("port%08x", rand.Uint32()) // of no other segment's either: cables are moved
 	l.Do(func() {
 		v := &netlink.Veth{LinkAttrs: attrs(port), PeerName: ifname, PeerNamespace: netlink.NsFd(int(h.ns))}
 		if err = netlink.LinkAdd(v); err == nil {
@@ -183,6 +182,36 @@ func (l *LAN) Attach(h *Host, ifname string, addrs ...string) (err error) {
 		return err
 	}
 	return errors.Join(h.Up(ifname), l.Up(port))
+}
+
+// Move takes the cable of an interface of h out of this segment and plugs it into
+// another one.
+func (l *LAN) Move(h *Host, ifname string, to *LAN) (err error) {
+	peer := 0
+	h.Do(func() {
+		var link netlink.Link
+		if link, err = netlink.LinkByName(ifname); err == nil {
+			peer = link.Attrs().ParentIndex
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %v", ifname, err)
+	}
+	port := ""
+	l.Do(func() {
+		var link netlink.Link
+		if link, err = netlink.LinkByIndex(peer); err == nil {
+			port = link.Attrs().Name
+			err = netlink.LinkSetNsFd(link, int(to.ns))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("unplug %s: %v", ifname, err)
+	}
+	if to.Do(func() { err = join(port) }); err != nil {
+		return fmt.Errorf("plug %s in: %v", ifname, err)
+	}
+	return errors.Join(h.Up(ifname), to.Up(port))
 }
 
 // Up waits until an interface passes packets on: it drops them until the

@@ -20,10 +20,11 @@ import (
 // TestRenew has clients keep their leases by their own timers, of a few seconds
 // here: they renew by unicast, one behind a relay past it, and rebind by broadcast
 // when that does not get through. When nothing does the lease ends, in the table
-// too; later they have their address back.
+// too; later they have their address back. One that is moved to another wire is told
+// so when it rebinds, long before its lease ends.
 func TestRenew(t *testing.T) {
 	l := newLab(t)
-	l.run(t, "chtab", "key=dhcplease", "site.value=5")
+	l.run(t, "chtab", "key=dhcplease", "site.value=3600")
 	l.run(t, "chtab", "key=dhcpstatements", "site.value=option dhcp-renewal-time 1; option dhcp-rebinding-time 3;")
 	l.run(t, "chdef", "-t", "network", "10_77_0_0-255_255_255_0", "dynamicrange=10.77.0.100-10.77.0.139")
 	(&renewer{t: t, l: l}).nft(`add table inet cut
@@ -32,22 +33,28 @@ add set inet cut mute { type ether_addr; }
 add chain inet cut in { type filter hook input priority 0; }
 add rule inet cut in ether saddr @mute drop`)
 	far := behindRelay(t, l)
+	// It asks again each second, in place of each ten.
+	dhclient := func(dir, script string) []string {
+		conf := write(t, filepath.Join(dir, "conf"), []byte("initial-interval 1; backoff-cutoff 1; retry 1;"))
+		return []string{"dhclient", "-4", "-d", "-sf", script, "-cf", conf, "-lf", filepath.Join(dir, "leases"), "-pf", filepath.Join(dir, "pid"), "eth0"}
+	}
+	t.Run("moved", func(t *testing.T) {
+		c := &renewer{name: "moved", args: dhclient, host: l.lan.NewHost(t), t: t, l: l}
+		c.moves(far)
+	})
+	l.run(t, "chtab", "key=dhcplease", "site.value=5")
 	udhcpc := func(_, script string) []string {
 		return []string{"udhcpc", "-f", "-T", "3", "-i", "eth0", "-s", script}
 	}
 	for _, c := range []*renewer{
-		// It asks again each second, in place of each ten.
-		{name: "dhclient", bound: "BOUND", kept: []string{"RENEW", "REBIND"}, ended: "EXPIRE", args: func(dir, script string) []string {
-			conf := write(t, filepath.Join(dir, "conf"), []byte("initial-interval 1; backoff-cutoff 1; retry 1;"))
-			return []string{"dhclient", "-4", "-d", "-sf", script, "-cf", conf, "-lf", filepath.Join(dir, "leases"), "-pf", filepath.Join(dir, "pid"), "eth0"}
-		}},
+		{name: "dhclient", bound: "BOUND", kept: []string{"RENEW", "REBIND"}, ended: "EXPIRE", args: dhclient},
 		// A lease of less than 20 seconds ends when it thinks that those are over.
 		{name: "dhcpcd", bound: "BOUND", kept: []string{"RENEW", "REBIND"}, args: func(_, script string) []string {
 			return []string{"dhcpcd", "-4", "-B", "--noarp", "-f", "/dev/null", "-c", script, "eth0"}
 		}},
 		// It heeds no renewal time, and none of less than 15 seconds.
 		{name: "udhcpc", bound: "bound", kept: []string{"renew"}, kick: syscall.SIGUSR1, args: udhcpc},
-		{name: "routed", bound: "bound", kept: []string{"renew"}, kick: syscall.SIGUSR1, args: udhcpc, host: far, relay: "10.78.0.1"},
+		{name: "routed", bound: "bound", kept: []string{"renew"}, kick: syscall.SIGUSR1, args: udhcpc, host: far.NewHost(t), relay: "10.78.0.1"},
 	} {
 		if c.host == nil {
 			c.host = l.lan.NewHost(t)
@@ -60,15 +67,14 @@ add rule inet cut in ether saddr @mute drop`)
 	}
 }
 
-// behindRelay is a host on a network of its own, behind a relay that is its
-// router too. dnsmasq hears only what is sent to it; dhcrelay would pass on what
-// it forwards.
-func behindRelay(t *testing.T, l *lab) *netboottest.Host {
+// behindRelay is a network of its own, behind a relay that is its router too.
+// dnsmasq hears only what is sent to it; dhcrelay would pass on what it forwards.
+func behindRelay(t *testing.T, l *lab) *netboottest.LAN {
 	lan, relay := netboottest.NewLAN(t), l.lan.NewHost(t, "10.77.0.4/24")
 	if err := lan.Attach(relay, "eth1", "10.78.0.1/24"); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := run(t, relay, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"); err != nil {
+	if out, err := run(t, relay, "sh", "-c", "cd /proc/sys/net/ipv4; echo 1 > ip_forward; echo 0 > conf/all/rp_filter; echo 0 > conf/eth1/rp_filter"); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
 	if out, err := run(t, l.server, "ip", "route", "add", "10.78.0.0/24", "via", "10.77.0.4"); err != nil {
@@ -76,7 +82,7 @@ func behindRelay(t *testing.T, l *lab) *netboottest.Host {
 	}
 	l.run(t, "mkdef", "-t", "network", "far", "net=10.78.0.0", "mask=255.255.255.0", "gateway=10.78.0.1", "mgtifname=!remote!eth0", "dynamicrange=10.78.0.100-10.78.0.110")
 	background(t, relay, "dnsmasq", "-k", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--dhcp-relay=10.78.0.1,"+serverAddr)
-	return lan.NewHost(t)
+	return lan
 }
 
 // A renewer is a client of Debian's, and the words by which it tells its script
@@ -97,14 +103,37 @@ type renewer struct {
 	read int    // lines of it that were heeded
 }
 
-func (c *renewer) run() {
+// moves has its cable plugged in behind the relay and back again.
+func (c *renewer) moves(far *netboottest.LAN) {
+	t := c.t
+	c.open()
+	here, to := c.l.lan, far
+	for i, net := range []string{"10.77.0.", "10.78.0.", "10.77.0."} {
+		if i > 0 {
+			if err := here.Move(c.host, "eth0", to); err != nil {
+				t.Fatal(err)
+			}
+			here, to = to, here
+		}
+		if addr := c.wait("BOUND"); !strings.HasPrefix(addr, net) {
+			t.Fatalf("on wire %d it has %s, want one of %s0", i, addr, net)
+		}
+	}
+}
+
+// open starts the client with a script of its own.
+func (c *renewer) open() *os.Process {
 	t, dir := c.t, c.t.TempDir()
 	c.mac, c.told = c.host.MAC("eth0"), filepath.Join(dir, "told")
 	script := write(t, filepath.Join(dir, "script"), fmt.Appendf(nil, renewScript, c.told))
 	if err := os.Chmod(script, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	client := c.start(c.args(dir, script))
+	return c.start(c.args(dir, script))
+}
+
+func (c *renewer) run() {
+	t, client := c.t, c.open()
 	addr := c.wait(c.bound)
 	first := c.until()
 	unicast, broadcast := c.counter(addr, serverAddr), c.counter(addr, "255.255.255.255")
@@ -167,7 +196,7 @@ func (c *renewer) run() {
 const renewScript = `#!/bin/sh
 word=${reason:-$1} addr=${new_ip_address:-$ip}
 case $word in
-BOUND|bound) ip address replace $addr/24 dev eth0; ip route replace default via ${new_routers:-$router};;
+BOUND|bound) [ -z "$old_ip_address" ] || ip -4 address flush dev eth0; ip address replace $addr/24 dev eth0; ip route replace default via ${new_routers:-$router};;
 EXPIRE) ip -4 address flush dev eth0;;
 esac
 echo $word $addr >> %s
