@@ -78,7 +78,7 @@ type HostsFile struct {
 	lines  []string
 	gone   []bool // by line
 	byAddr map[netip.Addr][]int
-	byName map[string][]int // without domain, in lower case
+	byName map[string][]int // of the host that a line is of, without domain, in lower case
 }
 
 // NewHosts is the file that makehosts -n begins with.
@@ -119,10 +119,25 @@ func (h *HostsFile) index(i int) {
 	if a, err := netip.ParseAddr(fields[0]); err == nil {
 		h.byAddr[a] = append(h.byAddr[a], i)
 	}
-	for _, name := range fields[1:] {
-		name = shortName(name)
+	for _, name := range owners(fields[1:]) {
 		h.byName[name] = append(h.byName[name], i)
 	}
+}
+
+// owners are the hosts whose line one with these names is: that of its first
+// name, and those that are there with a domain and without. All else are aliases,
+// among them the names of other interfaces, which have lines of their own.
+func owners(names []string) (out []string) {
+	for i, name := range names {
+		short := shortName(name)
+		whole := func(other string) bool {
+			return len(other) > len(short) && strings.EqualFold(other[:len(short)+1], short+".")
+		}
+		if (i == 0 || len(name) == len(short) && slices.ContainsFunc(names, whole)) && !slices.Contains(out, short) {
+			out = append(out, short)
+		}
+	}
+	return out
 }
 
 func shortName(name string) string {

@@ -57,7 +57,16 @@ func TestHostsFile(t *testing.T) {
 		want string
 	}{
 		{func(h *HostsFile) { h.Put(n1); h.Put(n3); h.Put(n1) }, "# ours\n127.0.0.1 localhost n1\n10.0.0.1 n1 n1.cluster.test\n\n10.0.0.2 other\nnonsense\n10.0.0.3 n3\n"},
-		{func(h *HostsFile) { h.Remove(HostsLine{Name: "N1"}); h.Remove(line("10.0.0.3", "x", "")) }, "# ours\n127.0.0.1 localhost n1\n\n10.0.0.2 other\nnonsense\n"},
+		{func(h *HostsFile) { // what is an alias of one line may have another
+			h.Put(line("10.0.0.1", "n1", "10.0.0.1 web n1-ib0 n1 n1.cluster.test"))
+			h.Put(line("10.0.1.1", "n1-ib0", "10.0.1.1 n1-ib0 n1-ib0.cluster.test"))
+			h.Put(line("10.0.0.1", "n1", "10.0.0.1 n1 n1.cluster.test n1-ib0 web"))
+		}, "# ours\n127.0.0.1 localhost n1\n10.0.0.1 n1 n1.cluster.test n1-ib0 web\n\n10.0.0.2 other\nnonsense\n10.0.0.3 n3\n10.0.1.1 n1-ib0 n1-ib0.cluster.test\n"},
+		{func(h *HostsFile) {
+			h.Remove(HostsLine{Name: "n1-ib0"})
+			h.Remove(HostsLine{Name: "N1"})
+			h.Remove(line("10.0.0.3", "x", ""))
+		}, "# ours\n127.0.0.1 localhost n1\n\n10.0.0.2 other\nnonsense\n"},
 	}
 	last := before
 	for i, step := range steps {
