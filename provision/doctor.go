@@ -3,6 +3,7 @@ package provision
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -50,12 +51,16 @@ func (s *Service) Doctor(served []Interface) []Check {
 func (s *Service) checkInterfaces(snap *nodedb.Snapshot, served []Interface) []Check {
 	var out []Check
 	for _, i := range served {
-		if len(i.Prefixes) == 0 {
-			out = append(out, bad("interface "+i.Name, "give it an address", "it has no IPv4 address"))
+		why := linkDown("/sys/class/net", i.Name)
+		if _, err := net.InterfaceByName(i.Name); err != nil {
+			why = "it is not there"
 		}
-		if why := linkDown("/sys/class/net", i.Name); why != "" {
+		if why != "" {
 			out = append(out, bad("interface "+i.Name, "plug it in, or ip link set "+i.Name+" up", "%s", why))
 			continue
+		}
+		if len(i.Prefixes) == 0 {
+			out = append(out, bad("interface "+i.Name, "give it an address", "it has no IPv4 address"))
 		}
 		for _, p := range i.Prefixes {
 			out = append(out, checkPrefix(snap, i, p))

@@ -41,7 +41,7 @@ func doctor(ctx context.Context, s *Session, args []string) error {
 	if screen := s.String("screen"); screen != "" {
 		return explain(s, screen)
 	}
-	checks := s.Service.Doctor(s.Served)
+	checks := s.Service.Doctor(s.served())
 	checks = append(checks, portChecks(s)...)
 	checks = append(checks, firewallCheck(ctx, s))
 	checks = append(checks, certificateChecks(s)...)
@@ -62,6 +62,14 @@ func doctor(ctx context.Context, s *Session, args []string) error {
 		return fmt.Errorf("%d of %d checks failed", faults, len(checks))
 	}
 	return nil
+}
+
+// served are the interfaces that the daemon serves, as they are now.
+func (s *Session) served() []provision.Interface {
+	if s.Served == nil {
+		return nil
+	}
+	return s.Served()
 }
 
 // explain says what a message on a machine's screen means.
@@ -132,10 +140,11 @@ func foreignChecks(ctx context.Context, s *Session) []provision.Check {
 		found  []ForeignDHCP
 		err    error
 	}
-	answers := make(chan answer, len(s.Served))
+	served := s.served()
+	answers := make(chan answer, len(served))
 	asked := 0
-	for _, i := range s.Served {
-		if i.Name == "lo" {
+	for _, i := range served {
+		if i.Name == "lo" || len(i.Prefixes) == 0 {
 			continue
 		}
 		asked++
@@ -153,6 +162,12 @@ func foreignChecks(ctx context.Context, s *Session) []provision.Check {
 			out = append(out, provision.Check{Name: name, Text: a.err.Error(), Way: "it needs the right to use port 68"})
 		case slices.Contains(s.Proxied, a.ifname):
 			out = append(out, besideAnother(name, a.found))
+		case slices.Contains(s.Others, a.ifname):
+			who := "nobody answers there"
+			if len(a.found) > 0 {
+				who = answersThere(a.found)
+			}
+			out = append(out, provision.Check{Name: name, OK: true, Text: who + ", and by our DHCP nobody is served"})
 		case len(a.found) > 0:
 			out = append(out, provision.Check{Name: name, Text: answersThere(a.found), Way: "stop it, or serve with --interface " + a.ifname + "=proxy"})
 		default:

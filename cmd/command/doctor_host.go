@@ -128,7 +128,7 @@ func (p played) way() string {
 
 func packets(s *Session) []played {
 	ifnames := []string{""}
-	for _, i := range s.Served {
+	for _, i := range s.served() {
 		if i.Name != "lo" {
 			ifnames = append(ifnames, i.Name)
 		}

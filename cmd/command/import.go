@@ -289,7 +289,7 @@ func (l hostLine) aliases(node string) string {
 
 // look says what will not be as it was.
 func (im *importer) look(snap *nodedb.Snapshot) {
-	if master, err := netip.ParseAddr(snap.Site("master")); err == nil && !slices.ContainsFunc(im.s.Served, func(i provision.Interface) bool {
+	if master, err := netip.ParseAddr(snap.Site("master")); err == nil && !slices.ContainsFunc(im.s.served(), func(i provision.Interface) bool {
 		return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr() == master })
 	}) {
 		im.note("site: master is %s, which is no address of this server", master)

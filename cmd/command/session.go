@@ -38,9 +38,10 @@ type Deps struct {
 	Version  string
 	Store    StoreName
 	Ports    Ports
-	Served   []provision.Interface // those that the daemon serves
+	Served   func() []provision.Interface // those that the daemon serves, as they are now; nil: none
 	Foreign  func(ctx context.Context, ifname string) ([]ForeignDHCP, error)
 	Proxied  []string // interfaces on which DHCP is served beside another server
+	Others   []string // interfaces on which DHCP is left to others
 	Hooks    string   // directory of the operator's hooks; empty: none
 	Stop     func()   // ends the daemon; nil in tests
 	Audit    *Audit   // nil: no auditlog

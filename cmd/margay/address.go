@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,22 @@ func (d *daemon) serving() []provision.Interface {
 		a.on = all
 	}
 	return a.on
+}
+
+// servedNow are the interfaces that are served since the start, as they are now:
+// those that are away have no address.
+func (d *daemon) servedNow() []provision.Interface {
+	now := d.serving()
+	out := make([]provision.Interface, 0, len(d.served))
+	for _, was := range d.served {
+		i := slices.IndexFunc(now, func(i provision.Interface) bool { return i.Name == was.Name })
+		if i < 0 {
+			out = append(out, provision.Interface{Name: was.Name})
+			continue
+		}
+		out = append(out, now[i])
+	}
+	return out
 }
 
 // local are our addresses as they are now.

@@ -328,6 +328,16 @@ func (d *daemon) foreign(ctx context.Context, ifname string) ([]command.ForeignD
 	return out, err
 }
 
+// leftToOthers are the interfaces that are served, but not by DHCP.
+func (d *daemon) leftToOthers() (names []string) {
+	for _, i := range d.served {
+		if !slices.ContainsFunc(d.links, func(l *link) bool { return l.Name == i.Name }) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
 // dhcpLine is a link's line among those that serve prints.
 func (l *link) line(found []dhcp.Foreign) string {
 	var addrs []string

@@ -129,3 +129,59 @@ func TestDoctorProxy(t *testing.T) {
 		})
 	}
 }
+
+// TestDHCPOff: on an interface that is left to others by =off, or by the site's
+// dhcpinterfaces, margay says nothing to a node of its own, another server
+// serves it, and doctor takes it for no fault; TFTP is served there all the same.
+func TestDHCPOff(t *testing.T) {
+	dnsmasq := netboottest.Binary(t, "dnsmasq")
+	lan, beside := netboottest.NewLAN(t), netboottest.NewLAN(t)
+	ours, other, client := lan.NewHost(t, "10.5.0.1/24"), beside.NewHost(t, "10.6.0.2/24"), beside.NewHost(t)
+	if err := beside.Attach(ours, "eth1", "10.6.0.1/24"); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		flags []string
+		left  func(s *server) *server // with the daemon that leaves eth1 to others
+	}{
+		{"flag", []string{"--interface", "eth0", "--interface", "eth1=off"}, func(s *server) *server { return s }},
+		{"site", nil, func(s *server) *server {
+			s.must("chtab", "key=dhcpinterfaces", "site.value=eth0")
+			s.kill()
+			again, _ := startIn(t, ours, s.dir)
+			return again
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := startOn(t, ours, tt.flags...)
+			s = tt.left(s)
+			defer s.kill()
+			s.must("mkdef", "n1", "groups=all", "ip=10.6.0.50", "mac="+client.MAC("eth0").String())
+			if text, _ := s.do("doctor"); !strings.Contains(text, "ok   other DHCP servers on eth1: nobody answers there, and by our DHCP nobody is served\n") {
+				t.Errorf("beside nobody, doctor says\n%s", text)
+			}
+			cmd := exec.Command(dnsmasq, "-p", "0", "--no-daemon", "--conf-file=/dev/null", "--interface=eth0", "--dhcp-leasefile=/dev/null", "--no-ping", "--dhcp-range=10.6.0.100,10.6.0.200")
+			said := &lockedBuffer{}
+			cmd.Stdout, cmd.Stderr = said, said
+			if err := other.Start(cmd); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				cmd.Process.Kill()
+				cmd.Wait()
+			}()
+			says(t, said, "DHCP", time.Minute) // it serves
+			if told := lease(t, client); !strings.Contains(told, "new_dhcp_server_identifier=10.6.0.2\n") {
+				t.Errorf("the client is told\n%s", told)
+			}
+			if text, _ := s.do("doctor"); !strings.Contains(text, "ok   other DHCP servers on eth1: 10.6.0.2 answers there, and by our DHCP nobody is served\n") {
+				t.Errorf("doctor says\n%s", text)
+			}
+			on(t, client, "ip", "address", "replace", "10.6.0.150/24", "dev", "eth0")
+			if size := on(t, client, "curl", "-sS", "-m", "60", "-o", "/dev/null", "-w", "%{size_download}", "tftp://10.6.0.1/xcat/xnba.efi"); size == "0" {
+				t.Error("the loader is empty")
+			}
+		})
+	}
+}

@@ -16,11 +16,17 @@ import (
 // ready; what it says and logs is in the buffer.
 func startOn(t *testing.T, h *netboottest.Host, flags ...string) (*server, *lockedBuffer) {
 	t.Helper()
+	return startIn(t, h, t.TempDir(), flags...)
+}
+
+// startIn is startOn with the state that is in a directory.
+func startIn(t *testing.T, h *netboottest.Host, dir string, flags ...string) (*server, *lockedBuffer) {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, dir: t.TempDir(), ended: make(chan struct{})}
+	s := &server{t: t, dir: dir, ended: make(chan struct{})}
 	s.cmd = exec.Command(exe, append([]string{"serve", "--state", filepath.Join(s.dir, "state"), "--socket", s.socket(), "--dns", "off"}, flags...)...)
 	s.cmd.Env = append(os.Environ(), runAsMargay+"=1")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -138,6 +144,15 @@ func TestLinkChanges(t *testing.T) {
 	on(t, ours, "ip", "address", "del", "10.5.0.1/24", "dev", "eth0")
 	on(t, ours, "ip", "address", "replace", "10.5.0.3/24", "dev", "eth0") // the first one's going may take it along
 	served("10.5.0.3")
+	found := func(want string) {
+		t.Helper()
+		text := ""
+		eventually(t, "doctor says "+want, func() bool {
+			text, _ = s.do("doctor", "--quick")
+			return strings.Contains(text, want)
+		})
+	}
+	found("ok   interface eth0: 10.5.0.3/24, network 10_5_0_0-255_255_255_0\n")
 
 	on(t, ours, "ip", "link", "set", "eth0", "down")
 	on(t, ours, "ip", "link", "set", "eth0", "up")
@@ -148,11 +163,13 @@ func TestLinkChanges(t *testing.T) {
 
 	on(t, ours, "ip", "link", "del", "eth0")
 	says(t, out, "the interface is gone", time.Minute)
+	found("FAIL interface eth0: it is not there; plug it in, or ip link set eth0 up\n")
 	if err := lan.Attach(ours, "eth0", "10.5.0.4/24"); err != nil {
 		t.Fatal(err)
 	}
 	says(t, out, "the interface is back", time.Minute)
 	served("10.5.0.4")
+	found("ok   interface eth0: 10.5.0.4/24, network 10_5_0_0-255_255_255_0\n")
 }
 
 // TestForeignLater: a server that is started beside ours is named, by address
