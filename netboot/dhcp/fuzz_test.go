@@ -46,6 +46,9 @@ func FuzzRequest(f *testing.F) {
 				plan.Addr = netip.PrefixFrom(addr, 16)
 			}
 			whole(t, k, x, &m, &plan)
+			plan.Options = crowded().Options
+			whole(t, k, x, &m, &plan)
+			plan.Options = nil
 		}
 	})
 }
@@ -62,6 +65,7 @@ func whole(t *testing.T, k *sock, x *exchange, m *netboot.Machine, plan *netboot
 	if err != nil {
 		t.Fatalf("reply %x: %v", msg, err)
 	}
+	aggregate(t, msg)
 	if byte(got.MessageType()) != kind {
 		t.Errorf("reply of type %v, want %d", got.MessageType(), kind)
 	}

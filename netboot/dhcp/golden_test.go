@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
@@ -64,6 +65,11 @@ func plainUEFI(d *dhcpv4.DHCPv4) {
 	d.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionParameterRequestList, []byte{1, 3, 6, 15, 12}))
 }
 
+// udhcpc takes no more than it must.
+func asking576(d *dhcpv4.DHCPv4) {
+	d.UpdateOption(dhcpv4.OptMaxMessageSize(576))
+}
+
 func relayed(d *dhcpv4.DHCPv4) {
 	plainUEFI(d)
 	d.HopCount = 1
@@ -113,6 +119,7 @@ type exchangeCase struct {
 	name  string
 	raw   []byte
 	proxy bool
+	plan  netboot.Plan // but for its boot file; the zero Plan: testPlan
 }
 
 func exchanges(t testing.TB) []exchangeCase {
@@ -132,6 +139,7 @@ func exchanges(t testing.TB) []exchangeCase {
 		{name: "nak", raw: made(t, rebooting(net.IPv4(192, 168, 1, 7)))},
 		{name: "nak-relay", raw: made(t, relayed, rebooting(net.IPv4(192, 168, 1, 7)))},
 		{name: "inform", raw: made(t, informing)},
+		{name: "overload", raw: made(t, asking576), plan: crowded()},
 		{name: "proxy-ovmf-pxe", raw: captured(t, "ovmf-pxe-discover"), proxy: true},
 		{name: "proxy-seabios-ipxe", raw: captured(t, "seabios-ipxe-discover"), proxy: true},
 	}
@@ -141,42 +149,51 @@ func exchanges(t testing.TB) []exchangeCase {
 // sends and what it is sent.
 func TestGolden(t *testing.T) {
 	for _, tt := range exchanges(t) {
-		t.Run(tt.name, func(t *testing.T) { golden(t, tt.name, exchangeText(t, tt.raw, tt.proxy)) })
+		t.Run(tt.name, func(t *testing.T) { golden(t, tt.name, exchangeText(t, tt)) })
 	}
 }
 
 // exchangeText is a whole exchange for people to read: the library's reading
 // of both messages, and the reply's octets.
-func exchangeText(t *testing.T, raw []byte, proxy bool) string {
+func exchangeText(t *testing.T, c exchangeCase) string {
 	t.Helper()
-	msg, to := played(t, raw, proxy)
+	msg, to := played(t, c)
 	got, err := dhcpv4.FromBytes(msg)
 	if err != nil {
 		t.Fatalf("the library does not read our reply: %v", err)
 	}
-	asked, err := dhcpv4.FromBytes(raw)
+	asked, err := dhcpv4.FromBytes(c.raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%s\nto %v\n%s\n%s", asked.Summary(), to, got.Summary(), hex.Dump(msg))
+	text := fmt.Sprintf("%s\nto %v\n%s\n%s", asked.Summary(), to, got.Summary(), hex.Dump(msg))
+	return strings.Map(func(r rune) rune { // of a name that holds options
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '.'
+	}, text)
 }
 
 // played is the reply to a request without sockets, and where it goes.
-func played(t *testing.T, raw []byte, proxy bool) ([]byte, netip.AddrPort) {
+func played(t *testing.T, c exchangeCase) ([]byte, netip.AddrPort) {
 	t.Helper()
 	k := &sock{ifname: "eth0", ifindex: 2, mode: Authoritative}
-	if proxy {
+	if c.proxy {
 		k.mode = Proxy
 	}
 	x := new(exchange)
-	x.n = copy(x.in[:], raw)
+	x.n = copy(x.in[:], c.raw)
 	x.src = netip.MustParseAddrPort("0.0.0.0:68")
 	x.local, x.ifindex = ourAddr, 2
 	if err := x.parse(k); err != nil {
 		t.Fatal(err)
 	}
 	m := x.machine(k)
-	plan := testPlan
+	plan := c.plan
+	if plan.Node == "" {
+		plan = testPlan
+	}
 	if m.Server.IsValid() {
 		plan.Server = m.Server // of the captures
 	}

@@ -55,8 +55,31 @@ func identifier(m *netboot.Machine, plan *netboot.Plan) netip.Addr {
 // are those that the client asks for and those without which some machine
 // does not boot. It also gives the codes for which there was no room.
 func reply(buf []byte, r *request, m *netboot.Machine, plan *netboot.Plan, kind byte) ([]byte, []uint8) {
+	msg, lost := compose(buf, r, m, plan, kind, 0)
+	if fields := overload(m, plan); len(lost) > 0 && fields != 0 {
+		return compose(buf, r, m, plan, kind, fields)
+	}
+	return msg, lost
+}
+
+// overload says which fields of the header may hold options for want of room
+// (RFC 2132, 9.3). Firmware gets none there: old ROMs read both fields as names,
+// whatever option 52 says, and would ask for a file of that name.
+func overload(m *netboot.Machine, plan *netboot.Plan) byte {
+	switch {
+	case m.PXE || m.HTTPBoot || m.Loader:
+		return 0
+	case plan.File != "":
+		return overloadName
+	}
+	return overloadFile | overloadName
+}
+
+// compose is reply, with options in further fields of the header.
+func compose(buf []byte, r *request, m *netboot.Machine, plan *netboot.Plan, kind, fields byte) ([]byte, []uint8) {
 	var w writer
 	w.start(buf, r.room(), plan.Options)
+	w.overload(fields)
 	w.header(r, m, plan, kind)
 	w.putByte(optMessageType, kind)
 	w.putAddr(optServer, r.tell(identifier(m, plan)))

@@ -16,6 +16,14 @@ type writer struct {
 	over  map[uint8][]byte // the operator's own, in place of ours
 	done  codes            // already written
 	lost  []uint8
+	areas [2]area // the fields that may hold options, in RFC 3396's order
+}
+
+// An area is a field of the header that holds options.
+type area struct {
+	bit      byte // of option 52
+	at, next int  // where it begins, and where its next option goes
+	end      int  // where it ends, less the end option
 }
 
 // start clears the header and writes the cookie.
@@ -23,6 +31,21 @@ func (w *writer) start(buf []byte, limit int, over map[uint8][]byte) {
 	*w = writer{buf: buf[:atOptions], limit: min(limit, cap(buf)), over: over}
 	clear(w.buf)
 	binary.BigEndian.PutUint32(w.buf[atCookie:], magicCookie)
+}
+
+// overload has options for which there is no room elsewhere in some fields of the
+// header.
+func (w *writer) overload(fields byte) {
+	if fields == 0 {
+		return
+	}
+	w.limit -= optionSize([]byte{fields}) // option 52
+	if fields&overloadFile != 0 {
+		w.areas[0] = area{overloadFile, atFile, atFile, atCookie - 1}
+	}
+	if fields&overloadName != 0 {
+		w.areas[1] = area{overloadName, atSName, atSName, atFile - 1}
+	}
 }
 
 // put writes an option unless the operator has one in its place.
@@ -42,14 +65,81 @@ func (w *writer) raw(code uint8, data []byte) {
 	w.done.add(code)
 	pieces := max(1, (len(data)+254)/255)
 	if len(w.buf)+len(data)+2*pieces > w.limit {
-		w.lost = append(w.lost, code)
+		if !w.spill(code, data) {
+			w.lost = append(w.lost, code)
+		}
 		return
 	}
 	for len(data) > 255 {
-		w.buf = append(append(w.buf, code, 255), data[:255]...)
-		data = data[255:]
+		data = w.piece(code, data, 255)
 	}
-	w.buf = append(append(w.buf, code, byte(len(data))), data...)
+	w.piece(code, data, len(data))
+}
+
+// piece writes the first n octets of an option and gives what is left.
+func (w *writer) piece(code uint8, data []byte, n int) []byte {
+	w.buf = append(append(w.buf, code, byte(n)), data[:n]...)
+	return data[n:]
+}
+
+// spill writes an option into the first field of the header that has room for it.
+// Where none has, it goes in pieces into all that is left, which those who read it
+// put together again (RFC 3396, 5); but some clients do not. False: there is no
+// room for it.
+func (w *writer) spill(code uint8, data []byte) bool {
+	room := 0
+	for i := range w.areas {
+		a := &w.areas[i]
+		if a.room() >= len(data) {
+			w.field52(a, code, data)
+			return true
+		}
+		room += max(a.room(), 0)
+	}
+	if room == 0 {
+		return false
+	}
+	own := w.limit - len(w.buf)
+	own -= 2 * ((own + 256) / 257) // a piece of 255 octets takes 257
+	if max(own, 0)+room < len(data) {
+		return false
+	}
+	for own > 0 {
+		n := min(own, 255)
+		data, own = w.piece(code, data, n), own-n
+	}
+	for i := range w.areas {
+		if a := &w.areas[i]; a.room() > 0 && len(data) > 0 {
+			n := min(a.room(), len(data))
+			w.field52(a, code, data[:n])
+			data = data[n:]
+		}
+	}
+	return true
+}
+
+// room is how long an option an area still has room for; below zero: for none.
+func (a *area) room() int { return a.end - a.next - 2 }
+
+// field52 writes an option into a field of the header.
+func (w *writer) field52(a *area, code uint8, data []byte) {
+	b := w.buf[a.next:a.end]
+	b[0], b[1] = code, byte(len(data))
+	a.next += 2 + copy(b[2:], data)
+}
+
+// overloaded ends the fields that hold options, and says which they are.
+func (w *writer) overloaded() {
+	fields := byte(0)
+	for _, a := range w.areas {
+		if a.next > a.at {
+			fields |= a.bit
+			w.buf[a.next] = optEnd
+		}
+	}
+	if fields != 0 {
+		w.putByte(optOverload, fields)
+	}
 }
 
 func (w *writer) putByte(code, v uint8) { w.put(code, []byte{v}) }
@@ -157,6 +247,7 @@ func (w *writer) addr(at int, a netip.Addr) {
 // left room, and fills it up to the least size that every client takes.
 func (w *writer) end(clientID, relay []byte) []byte {
 	w.limit = cap(w.buf)
+	w.overloaded()
 	if len(clientID) > 0 {
 		w.raw(optClientID, clientID)
 	}
