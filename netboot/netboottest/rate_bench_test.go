@@ -35,9 +35,27 @@ type asker struct {
 	load    func(t *testing.T, b *lab, pid int) marks
 
 	// half has the load ask half as often as the server answered in the column
-	// of that title, in the same run; paced is load at so many a second.
+	// of that title, in the same run; with same, all servers are asked half as often
+	// as the best of them but the first did. paced is load at so many a second.
 	half  string
+	same  bool
 	paced func(rate int) func(t *testing.T, b *lab, pid int) marks
+}
+
+// pace is how many a second are asked of a peer in a column at half; 0: that was
+// not measured.
+func (c *asker) pace(all map[string][]marks, peers []peer, p *peer) int {
+	of := []peer{*p}
+	if c.same {
+		of = peers[1:]
+	}
+	rate := 0.0
+	for _, q := range of {
+		if top := all[q.name+"/"+c.half]; len(top) > 0 {
+			rate = max(rate, middle(top, marks.rate)/2, 1)
+		}
+	}
+	return int(rate)
 }
 
 // compareRates runs rounds of each column against each peer, in turns, and
@@ -53,11 +71,15 @@ func compareRates(t *testing.T, b *lab, peers []peer, columns []asker) {
 			}
 			for i := range peers {
 				p := &peers[i]
-				if top := all[p.name+"/"+c.half]; c.half != "" {
-					if len(top) == 0 {
-						continue // it was not measured
+				if c.half != "" {
+					rate := c.pace(all, peers, p)
+					if fixed := int(benchNumber("BENCH_RATE", 0)); fixed > 0 {
+						rate = fixed
 					}
-					c.load = c.paced(max(1, int(middle(top, marks.rate)/2)))
+					if rate == 0 {
+						continue
+					}
+					c.load = c.paced(rate)
 				}
 				if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
 					continue
