@@ -64,7 +64,7 @@ var siteKeys = []SiteKey{
 	{"enableASMI", "no", "whether the service processors' old interface is used"},
 	{"excludenodes", "", "noderange that is left out of every other"},
 	{"externaldhcpservers", "", "DHCP servers outside that serve the cluster's networks"},
-	{"externaldns", "", "whether names are kept by a DNS server outside"},
+	{"externaldns", "", "1: makedns has DNS servers outside answer for nodes too, as with -e"},
 	{"extntpservers", "", "time servers that this server follows, separated by commas; has no effect here"},
 	{"forwarders", "", "DNS servers that are asked for names outside the cluster, separated by commas"},
 	{"fsptimeout", "0", "seconds to wait for a service processor"},

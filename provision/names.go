@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -105,6 +106,29 @@ func (n *Names) Networks() []netip.Prefix {
 // Of is the whole name of a node that has an address.
 func (n *Names) Of(node *nodedb.Node) string {
 	return strings.ToLower(node.Name) + "." + domainOf(n.snap, node.Addr)
+}
+
+// OfNode are the names that a node has: its own, those of its other interfaces,
+// and their aliases; none of what DNS cannot hold.
+func (n *Names) OfNode(node *nodedb.Node) (out []Name) {
+	add := func(own string, addr netip.Addr, aliases []string, labels *regexp.Regexp) {
+		domain := domainOf(n.snap, addr)
+		out = append(out, Name{Name: own + "." + domain, Addr: addr})
+		for _, a := range aliases {
+			if aliasProblem(a, domain, labels) == nil {
+				out = append(out, Name{Name: aliasName(a, domain), Alias: own + "." + domain})
+			}
+		}
+	}
+	if DNSProblem(n.snap, node) == nil {
+		add(strings.ToLower(node.Name), node.Addr, node.Aliases, aliasLabels)
+	}
+	for _, f := range furtherNames(node) {
+		if n.snap.NetworkOf(f.addr) != nil && aliasProblem(f.name, domainOf(n.snap, f.addr), dnsLabel) == nil {
+			add(strings.ToLower(f.name), f.addr, f.aliases, dnsLabel)
+		}
+	}
+	return out
 }
 
 // Lookup is what a name has: an address, or the name that it stands for.

@@ -49,6 +49,10 @@ type Deps struct {
 	// how many records that was.
 	Backup func(ctx context.Context, w io.Writer, key bool) (int, error)
 
+	// Outside has DNS servers of others answer for names, or forget them: the
+	// one named, or those of the host's resolv.conf. It names those it told.
+	Outside func(ctx context.Context, server string, names []provision.Name, forget bool) (told []string, err error)
+
 	// Holders are the other programs that hold a port; nil: not known.
 	Holders func(network string, port int) []string
 

@@ -327,7 +327,7 @@ func (d *daemon) run(ctx context.Context, out io.Writer) error {
 			g.Go(func() error { return d.certs.Run(ctx) })
 		}
 	}
-	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Store: storeName(d.storeText()), Stop: stop, Ports: d.ports(), Served: d.servedNow, Others: d.leftToOthers(), Foreign: d.foreign, Holders: portHolders}
+	deps := &command.Deps{DB: d.db, Service: d.service, Log: d.log, Version: version, Store: storeName(d.storeText()), Stop: stop, Ports: d.ports(), Served: d.servedNow, Others: d.leftToOthers(), Foreign: d.foreign, Outside: d.outside, Holders: portHolders}
 	for _, l := range d.links {
 		if l.mode == dhcp.Proxy {
 			deps.Proxied = append(deps.Proxied, l.Name)
