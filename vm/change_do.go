@@ -2,6 +2,8 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,6 +88,9 @@ func (ch *changer) plan(ctx context.Context, g *Guest, v VM) (*Change, map[strin
 		return nil, nil, err
 	}
 	iso, err := ch.image(ctx, g, v)
+	if err == nil {
+		err = ch.there(ctx, g, v, iso)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -210,6 +215,34 @@ func (ch *changer) image(ctx context.Context, g *Guest, v VM) (Path, error) {
 		return Path{}, Errorf(ErrNotFound, "Unable to find/mount datastore holding %s: %v", s, err)
 	}
 	return Path{ds, s}, nil
+}
+
+// there refuses an image that is not on its datastore: a host takes it, and the
+// guest then has an empty drive, or does not start. What cannot be looked for, as
+// on a datastore that a dry run does not mount, may be there.
+func (ch *changer) there(ctx context.Context, g *Guest, v VM, iso Path) error {
+	fs, ok := as[Filer](ch.hv)
+	if iso.File == "" || !ok {
+		return nil
+	}
+	host := v.Host
+	if ch.hv.About().Kind == ESX {
+		host = g.Host
+	}
+	if ch.dry {
+		st, err := ch.at(ctx, g)
+		if err != nil || st.host.Datastore(iso.Datastore) == nil {
+			return err
+		}
+	}
+	f, err := fs.Stat(ctx, host, iso)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Errorf(ErrNotFound, "Unable to find ISO image %s: it is not there; see margay datastore ls %s %s:%s", iso, g.Host, iso.Datastore, path.Dir("/" + iso.File)[1:])
+	case err == nil && f.Dir:
+		return Errorf(ErrInvalid, "ISO image %s is a folder", iso)
+	}
+	return nil
 }
 
 // networks are the port groups of --addnic and --setnic, made if need be; a

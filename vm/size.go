@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -43,6 +44,18 @@ func ParseMemory(s string) (int64, error) {
 		return 0, Errorf(ErrInvalid, "memory %q: over 32T", s)
 	}
 	return (mb + 3) / 4 * 4, nil
+}
+
+// RoundedMemory says that an amount of memory, perhaps with a sign, is rounded
+// up; "" if it is as it was typed, or none.
+func RoundedMemory(s string) string {
+	_, rest := cutSign(s)
+	kb, err := parseSize(rest, mib)
+	mb, err2 := ParseMemory(rest)
+	if err != nil || err2 != nil || kb == mb*mib {
+		return ""
+	}
+	return fmt.Sprintf("memory %s is rounded up to %d MB: ESXi takes multiples of 4 MB", strings.TrimSpace(rest), mb)
 }
 
 // parseSize reads number[unit] into KiB; a bare number counts unit.

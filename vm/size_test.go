@@ -56,6 +56,19 @@ func TestParseMemory(t *testing.T) {
 	}
 }
 
+func TestRoundedMemory(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "x": "", "1024": "", "2G": "", "+512M": "", "-4": "",
+		"1023":   "memory 1023 is rounded up to 1024 MB: ESXi takes multiples of 4 MB",
+		" +1M ":  "memory 1M is rounded up to 4 MB: ESXi takes multiples of 4 MB",
+		"-4097K": "memory 4097K is rounded up to 8 MB: ESXi takes multiples of 4 MB",
+	} {
+		if got := RoundedMemory(in); got != want {
+			t.Errorf("RoundedMemory(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestAmounts(t *testing.T) {
 	tests := []struct {
 		parse func(string) (Amount, error)

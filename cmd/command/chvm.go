@@ -63,6 +63,7 @@ func chvm(ctx context.Context, s *Session, args []string) error {
 	if req.Optical != "" && req.Eject {
 		return Usagef("either --optical or --eject")
 	}
+	s.noteMemory(req.Memory)
 	seeds, err := s.seeder()
 	if err != nil {
 		return err
@@ -77,4 +78,11 @@ func chvm(ctx context.Context, s *Session, args []string) error {
 		err = s.seedAll(ctx, made.of(nodes), seeds)
 	}
 	return errors.Join(err, flush())
+}
+
+// noteMemory says that an amount of memory is not taken as it was typed.
+func (s *Session) noteMemory(typed string) {
+	if note := vm.RoundedMemory(typed); note != "" {
+		s.Warn("%s", note)
+	}
 }

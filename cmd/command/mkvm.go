@@ -89,6 +89,7 @@ func mkvm(ctx context.Context, s *Session, args []string) error {
 // mkvmRequest is what was typed, and what a profile says where nothing was.
 func mkvmRequest(s *Session, prof map[string]string) (req vm.MakeRequest, err error) {
 	req = vm.MakeRequest{Sizes: s.String("size"), Memory: s.String("mem"), CPUs: s.String("cpus"), Format: s.String("format"), DryRun: s.Bool("dry-run"), Linked: s.Bool("linked")}
+	s.noteMemory(req.Memory)
 	fill(&req.Sizes, prof["disks"])
 	fill(&req.Format, prof["format"])
 	image := s.String("image")
