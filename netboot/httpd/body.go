@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"margay/netboot"
 )
 
 // slice is how much of a file is sent before the client's time begins anew.
@@ -25,9 +27,9 @@ const small = 32 << 10
 // uses sendfile.
 type body struct {
 	http.ResponseWriter
-	control  *http.ResponseController
-	conn     *quick // nil: by HTTPS
-	reply    *reply // nil: net/http's
+	control  *http.ResponseController // nil: of a reply
+	conn     *quick                   // nil: by HTTPS
+	reply    *reply                   // nil: net/http's
 	extended time.Time
 	length   int64 // the Content-Length; -1 before it is known, 0 without a body
 	sent     int64
@@ -35,9 +37,36 @@ type body struct {
 }
 
 func newBody(w http.ResponseWriter, r *http.Request) *body {
+	if own, ok := w.(*reply); ok {
+		return &body{ResponseWriter: w, conn: own.conn, reply: own, length: -1}
+	}
 	conn, _ := r.Context().Value(quickKey{}).(*quick)
-	own, _ := w.(*reply)
-	return &body{ResponseWriter: w, control: http.NewResponseController(w), conn: conn, reply: own, length: -1}
+	return &body{ResponseWriter: w, control: http.NewResponseController(w), conn: conn, length: -1}
+}
+
+// all sends all of f, as http.ServeContent does, unless a part of it is asked
+// for, or on a condition, or net/http read the request: then it says no.
+func (b *body) all(r *http.Request, f *netboot.File) bool {
+	if b.reply == nil || f.Size < 0 {
+		return false
+	}
+	for _, part := range []string{"Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		if _, ok := r.Header[part]; ok {
+			return false
+		}
+	}
+	b.length = f.Size
+	b.extend()
+	b.reply.promise(f)
+	src := &io.LimitedReader{R: f.Body, N: f.Size}
+	switch {
+	case r.Method == http.MethodHead:
+	case f.Size <= small:
+		_, _ = b.whole(src)
+	default:
+		_, _ = b.stream(src, 0)
+	}
+	return true
 }
 
 // WriteHeader notes what length was promised.
@@ -54,10 +83,15 @@ func (b *body) WriteHeader(status int) {
 // second it did not need.
 func (b *body) extend() {
 	now := time.Now()
-	if now.Sub(b.extended) > time.Second {
-		b.extended = now
-		_ = b.control.SetWriteDeadline(now.Add(stallTime))
+	if now.Sub(b.extended) <= time.Second {
+		return
 	}
+	b.extended = now
+	if b.reply != nil {
+		_ = b.conn.SetWriteDeadline(now.Add(stallTime))
+		return
+	}
+	_ = b.control.SetWriteDeadline(now.Add(stallTime))
 }
 
 func (b *body) Write(p []byte) (int, error) {
@@ -78,7 +112,11 @@ func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 	case limited.N <= small:
 		return b.whole(limited)
 	case b.reply != nil:
-		return b.stream(limited)
+		pos, err := position(limited.R)
+		if err != nil {
+			return 0, err
+		}
+		return b.stream(limited, pos)
 	}
 	defer b.begin()()
 	for limited.N > 0 {
@@ -95,12 +133,12 @@ func (b *body) ReadFrom(src io.Reader) (total int64, err error) {
 	return total, nil
 }
 
-// stream sends what is left of src without more calls than there is room for:
-// the client's time begins anew with each slice of it.
-func (b *body) stream(src *io.LimitedReader) (total int64, err error) {
+// stream sends what is left of src, which is at pos, without more calls than
+// there is room for: the client's time begins anew with each slice of it.
+func (b *body) stream(src *io.LimitedReader, pos int64) (total int64, err error) {
 	b.extend()
 	taken := int64(0)
-	total, err = b.reply.stream(src, func(n int64) {
+	total, err = b.reply.stream(src, pos, func(n int64) {
 		if taken += n; taken >= slice {
 			taken = 0
 			b.extend()

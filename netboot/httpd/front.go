@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -142,20 +143,25 @@ func (f *front) requests(c *quick) (rest bool) {
 	ctx := context.WithValue(withQuick(f.ctx, c), http.LocalAddrContextKey, c.LocalAddr())
 	peer := c.RemoteAddr().String()
 	buf := make([]byte, headRoom)
+	var last asked
 	n := 0
 	for patience := headerTime; ; patience = idleTime {
 		read, end, ok := f.head(c, buf, n, patience)
 		if !ok {
 			return false
 		}
-		r, name := f.s.plain(buf[:end])
+		r, name := f.s.plain(buf[:end], &last)
 		if r == nil {
 			c.ahead = buf[:read]
 			_ = c.SetReadDeadline(time.Time{})
 			return true
 		}
-		r.RemoteAddr = peer
-		if !f.answer(c, r.WithContext(ctx), name) {
+		if r.RemoteAddr == "" {
+			r.RemoteAddr = peer
+			r = r.WithContext(ctx)
+			last.r = r
+		}
+		if !f.answer(c, r, name) {
 			return false
 		}
 		n = copy(buf, buf[end:read])
@@ -222,11 +228,62 @@ func headEnd(p []byte) int {
 
 var heads = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, headRoom) }}
 
+// An asked is the request that a connection had last. The next one mostly has the
+// same header, to the letter, and is read by its first line alone.
+type asked struct {
+	r      *http.Request
+	header []byte // what follows the first line
+}
+
 // plain returns the request of a head, and the file that it asks for; nil if
-// net/http is to read it.
-func (s *Server) plain(head []byte) (r *http.Request, name string) {
-	if !inOrder(head) {
+// net/http is to read it. Last is the one before by the same connection.
+func (s *Server) plain(head []byte, last *asked) (r *http.Request, name string) {
+	line, header, _ := bytes.Cut(head, []byte("\r\n"))
+	if last.r != nil && bytes.Equal(header, last.header) {
+		r = last.next(line)
+	}
+	if r == nil {
+		if r = read(head); r == nil {
+			return nil, ""
+		}
+		last.r, last.header = r, append(last.header[:0], header...)
+	}
+	name, err := cleanPath(r.URL)
+	if err != nil || !s.ours(name) {
 		return nil, ""
+	}
+	if first, _, _ := strings.Cut(name, "/"); first == callbacks && s.Receiver != nil {
+		return nil, ""
+	}
+	return r, withQuery(name, r.URL)
+}
+
+// next returns the request that has the same header, and another first line; nil
+// if that is to be read anew.
+func (a *asked) next(line []byte) *http.Request {
+	method, rest, _ := bytes.Cut(line, []byte(" "))
+	target, ok := bytes.CutSuffix(rest, []byte(" HTTP/1.1"))
+	if !ok || len(target) == 0 || target[0] != '/' || !words(target, "/-_.~") {
+		return nil
+	}
+	r := a.r.WithContext(a.r.Context())
+	switch string(method) {
+	case http.MethodGet:
+		r.Method = http.MethodGet
+	case http.MethodHead:
+		r.Method = http.MethodHead
+	default:
+		return nil
+	}
+	r.RequestURI = string(target)
+	r.URL = &url.URL{Path: r.RequestURI}
+	return r
+}
+
+// read has net/http read a head that has no body; nil if it is out of order.
+func read(head []byte) *http.Request {
+	if !inOrder(head) {
+		return nil
 	}
 	in := heads.Get().(*bufio.Reader)
 	defer heads.Put(in)
@@ -234,20 +291,14 @@ func (s *Server) plain(head []byte) (r *http.Request, name string) {
 	r, err := http.ReadRequest(in)
 	if err != nil || r.Method != http.MethodGet && r.Method != http.MethodHead || r.RequestURI[0] != '/' || r.Host == "" ||
 		r.ContentLength != 0 || r.TransferEncoding != nil {
-		return nil, ""
+		return nil
 	}
 	for _, more := range []string{"Content-Length", "Expect", "Upgrade", "Trailer"} {
 		if _, ok := r.Header[more]; ok {
-			return nil, ""
+			return nil
 		}
 	}
-	if name, err = cleanPath(r.URL); err != nil || !s.ours(name) {
-		return nil, ""
-	}
-	if first, _, _ := strings.Cut(name, "/"); first == callbacks && s.Receiver != nil {
-		return nil, ""
-	}
-	return r, withQuery(name, r.URL)
+	return r
 }
 
 // inOrder says whether a head is of HTTP/1.1 and has nothing in it that one

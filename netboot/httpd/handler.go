@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -159,17 +160,16 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, m netboot.Machine,
 	if !m.Head {
 		s.observe(e)
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
-	if f.Type != "" {
-		h.Set("Content-Type", f.Type)
-	}
-	if f.ModTime.IsZero() {
-		h.Set("Cache-Control", "no-store")
-	}
 	began := time.Now()
 	out := newBody(w, r)
-	http.ServeContent(out, r, "", f.ModTime, f.Body)
+	if !out.all(r, f) {
+		h := w.Header()
+		h.Set("Content-Type", mediaType(f))
+		if f.ModTime.IsZero() {
+			h.Set("Cache-Control", "no-store")
+		}
+		http.ServeContent(out, r, "", f.ModTime, f.Body)
+	}
 	if m.Head {
 		return
 	}
@@ -184,3 +184,5 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, m netboot.Machine,
 	}
 	s.observe(e)
 }
+
+func mediaType(f *netboot.File) string { return cmp.Or(f.Type, "application/octet-stream") }

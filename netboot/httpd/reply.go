@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"margay/netboot"
 )
 
 // A reply is the answer to a request that net/http did not read. Header and body
@@ -18,9 +20,10 @@ type reply struct {
 	last   bool // the connection ends with it
 	header http.Header
 	status int
-	length int64 // as promised, -1 if the header does not tell
-	begun  bool  // the header is on its way
-	sent   int64 // of the body
+	length int64         // as promised, -1 if the header does not tell
+	file   *netboot.File // all of it is sent: its header is in place of the other
+	begun  bool          // the header is on its way
+	sent   int64         // of the body
 	body   []byte
 	out    *bytes.Buffer
 	err    error
@@ -102,7 +105,11 @@ func (w *reply) flush() error {
 	if w.last {
 		w.out.WriteString("Connection: close\r\n")
 	}
-	_ = w.header.Write(w.out)
+	if w.file == nil {
+		_ = w.header.Write(w.out)
+	} else {
+		w.describe(w.file)
+	}
 	w.out.WriteString("\r\n")
 	w.out.Write(w.body)
 	w.sent += int64(len(w.body))
@@ -111,8 +118,31 @@ func (w *reply) flush() error {
 	return w.err
 }
 
-// stream sends a body from src; moved is called as it goes.
-func (w *reply) stream(src *io.LimitedReader, moved func(int64)) (n int64, err error) {
+// describe has the header that http.ServeContent gives a file.
+func (w *reply) describe(f *netboot.File) {
+	to := w.out
+	to.WriteString("Accept-Ranges: bytes\r\n")
+	if f.ModTime.IsZero() {
+		to.WriteString("Cache-Control: no-store\r\n")
+	}
+	to.WriteString("Content-Length: ")
+	to.Write(strconv.AppendInt(to.AvailableBuffer(), w.length, 10))
+	to.WriteString("\r\nContent-Type: ")
+	to.WriteString(mediaType(f))
+	if !f.ModTime.IsZero() && !f.ModTime.Equal(time.Unix(0, 0)) {
+		to.WriteString("\r\nLast-Modified: ")
+		to.Write(f.ModTime.UTC().AppendFormat(to.AvailableBuffer(), http.TimeFormat))
+	}
+	to.WriteString("\r\n")
+}
+
+// promise says that all of a file is to follow.
+func (w *reply) promise(f *netboot.File) {
+	w.file, w.status, w.length = f, http.StatusOK, f.Size
+}
+
+// stream sends a body from src, which is at pos; moved is called as it goes.
+func (w *reply) stream(src *io.LimitedReader, pos int64, moved func(int64)) (n int64, err error) {
 	if w.bare() {
 		return src.N, nil
 	}
@@ -123,7 +153,7 @@ func (w *reply) stream(src *io.LimitedReader, moved func(int64)) (n int64, err e
 			return 0, err
 		}
 	}
-	n, err = w.conn.send(src, moved)
+	n, err = w.conn.send(src, pos, moved)
 	w.sent += n
 	w.err = err
 	return n, err
@@ -141,8 +171,6 @@ func (w *reply) end() bool {
 	}
 	return w.err == nil && !w.last && (w.bare() || w.sent == w.length)
 }
-
-func (w *reply) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }
 
 // date is the time of now as a header tells it (RFC 9110, section 5.6.7).
 func date() string {

@@ -13,17 +13,34 @@ import (
 
 // ReadFrom is what net/http sends a body by.
 func (c *quick) ReadFrom(src io.Reader) (total int64, err error) {
-	if part, ok := src.(*io.LimitedReader); ok {
-		return c.send(part, func(int64) {})
+	part, ok := src.(*io.LimitedReader)
+	if !ok {
+		return io.Copy(c.Conn, src)
 	}
-	return io.Copy(c.Conn, src)
+	pos, err := position(part.R)
+	if err != nil {
+		return 0, err
+	}
+	total, err = c.send(part, pos, func(int64) {})
+	if body, ok := part.R.(io.Seeker); ok && err == nil {
+		_, err = body.Seek(pos+total, io.SeekStart)
+	}
+	return total, err
 }
 
-// send sends what is left of src, and calls moved with how much each time some
-// of it went. A file goes by sendfile(2); of what lies in files of others, a
-// medium's, so does each piece.
-func (c *quick) send(src *io.LimitedReader, moved func(n int64)) (total int64, err error) {
-	total, err = c.sendFile(src, moved)
+// position is where in what it reads a reader is, 0 if it has no such place.
+func position(r io.Reader) (int64, error) {
+	if body, ok := r.(io.Seeker); ok {
+		return body.Seek(0, io.SeekCurrent)
+	}
+	return 0, nil
+}
+
+// send sends what is left of src, which is at pos, and calls moved with how much
+// each time some of it went. A file goes by sendfile(2); of what lies in files of
+// others, a medium's, so does each piece. Where src is then is not said.
+func (c *quick) send(src *io.LimitedReader, pos int64, moved func(n int64)) (total int64, err error) {
+	total, err = c.sendFile(src, pos, moved)
 	if err == nil && total >= largeFile {
 		c.widen()
 	}
@@ -42,8 +59,9 @@ func (c *quick) send(src *io.LimitedReader, moved func(n int64)) (total int64, e
 	return total, err
 }
 
-// sendFile sends of src what lies in files.
-func (c *quick) sendFile(src *io.LimitedReader, moved func(int64)) (total int64, err error) {
+// sendFile sends of src, which is at pos, what lies in files, and leaves it where
+// the rest begins.
+func (c *quick) sendFile(src *io.LimitedReader, pos int64, moved func(int64)) (total int64, err error) {
 	where, ok := src.R.(netboot.Extents)
 	if f, is := src.R.(*os.File); is {
 		where, ok = wholeFile{f}, true
@@ -52,14 +70,11 @@ func (c *quick) sendFile(src *io.LimitedReader, moved func(int64)) (total int64,
 	if !ok || !ok2 || c.raw == nil {
 		return 0, nil
 	}
-	pos, err := body.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return 0, nil // it is read, then
-	}
 	total, err = c.sendPieces(where, pos, src.N, moved)
-	src.N -= total
-	_, fault := body.Seek(pos+total, io.SeekStart)
-	return total, cmp.Or(err, fault)
+	if src.N -= total; src.N > 0 && err == nil {
+		_, err = body.Seek(pos+total, io.SeekStart)
+	}
+	return total, err
 }
 
 // A connection that has room for wide bytes on their way is given room for
