@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"margay/netboot"
 )
 
 // A front reads what nearly every machine asks, GET or HEAD of a file of ours by
@@ -159,9 +161,10 @@ func (f *front) requests(c *quick) (rest bool) {
 		if r.RemoteAddr == "" {
 			r.RemoteAddr = peer
 			r = r.WithContext(ctx)
-			last.r = r
+			last.r, last.m = r, machine(r)
 		}
-		if !f.answer(c, r, name) {
+		last.m.Head = r.Method == http.MethodHead
+		if !f.answer(c, r, last.m, name) {
 			return false
 		}
 		n = copy(buf, buf[end:read])
@@ -202,10 +205,10 @@ func (f *front) await(c *quick, patience time.Duration) bool {
 	return c.SetReadDeadline(time.Now().Add(patience)) == nil && !f.stopping.Load()
 }
 
-func (f *front) answer(c *quick, r *http.Request, name string) (again bool) {
-	w := newReply(c, r.Method == http.MethodHead, r.Close)
+func (f *front) answer(c *quick, r *http.Request, m netboot.Machine, name string) (again bool) {
+	w := newReply(c, m.Head, r.Close)
 	defer w.free()
-	f.s.file(w, r, name)
+	f.s.file(w, r, m, name)
 	return w.end()
 }
 
@@ -232,7 +235,8 @@ var heads = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, headRoom
 // same header, to the letter, and is read by its first line alone.
 type asked struct {
 	r      *http.Request
-	header []byte // what follows the first line
+	m      netboot.Machine // who asked it
+	header []byte          // what follows the first line
 }
 
 // plain returns the request of a head, and the file that it asks for; nil if

@@ -28,20 +28,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case first == callbacks && s.Receiver != nil:
 		s.callback(w, r, withQuery(name, r.URL))
 	case s.ours(name):
-		s.file(w, r, withQuery(name, r.URL))
+		s.file(w, r, machine(r), withQuery(name, r.URL))
 	default:
 		s.Fallback.ServeHTTP(w, r)
 	}
 }
 
-// file answers GET and HEAD from the opener.
-func (s *Server) file(w http.ResponseWriter, r *http.Request, name string) {
+// file answers GET and HEAD of m from the opener.
+func (s *Server) file(w http.ResponseWriter, r *http.Request, m netboot.Machine, name string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		s.bar(w, r, name, http.StatusMethodNotAllowed, r.Method+": files are only read", "files are only read")
 		return
 	}
-	m := machine(r)
 	f, err := s.Opener.Open(r.Context(), m, name)
 	if err != nil {
 		s.refuse(w, m, name, err)

@@ -134,7 +134,7 @@ func (c *quick) sendPiece(f *os.File, at, n int64, moved func(int64)) (sent int6
 			for fault = nil; sent < n; {
 				off := at + sent
 				var k int
-				k, fault = unix.Sendfile(int(to), int(from), &off, int(min(n-sent, math.MaxInt32)))
+				k, fault = sendfile(int(to), int(from), &off, n-sent)
 				switch {
 				case fault == unix.EAGAIN:
 					return false

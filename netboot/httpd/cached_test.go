@@ -1,0 +1,61 @@
+package httpd
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A file is sent whole whether it lies in memory or is to be read; which of them
+// it is, the kernel tells.
+func TestCached(t *testing.T) {
+	w := shelves(t)
+	want := noise(3_000_001)
+	name := filepath.Join(w.dir, "boot/big")
+	if err := os.WriteFile(name, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd, size := int(f.Fd()), int64(len(want))
+	at := serve(t, &Server{Opener: w})
+	fetch := func() {
+		t.Helper()
+		if _, body := get(t, "GET", at+"/boot/big"); !bytes.Equal([]byte(body), want) {
+			t.Errorf("%d bytes, want %d", len(body), size)
+		}
+	}
+	in := cached(fd, 0, size)
+	fetch()
+	if untold.Load() {
+		t.Skip("this kernel does not tell what is in its page cache")
+	}
+	if !in || !cached(fd, size-1, 1) {
+		t.Error("what was just written is not in the page cache")
+	}
+	for _, beyond := range [][2]int64{{0, size + 1<<20}, {size + 1<<20, 1}, {1<<63 - 2, 5}, {0, 0}, {0, -1}} {
+		if cached(fd, beyond[0], beyond[1]) {
+			t.Errorf("%d bytes from %d are in the page cache", beyond[1], beyond[0])
+		}
+	}
+	if err := unix.Fsync(fd); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; cached(fd, 0, size); n++ { // pages of answers are let go after these
+		if n == 100 {
+			t.Skip("this file system keeps what is not needed")
+		}
+		if err := unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	fetch()
+}
