@@ -26,9 +26,12 @@ func (s *Service) Observe(e netboot.Event) {
 	if e.Step == netboot.StepRefused && !sought(e) {
 		s.explain(snap, node, e)
 	}
+	if node == "" {
+		return // not ours
+	}
 	n, err := snap.Node(node)
 	if err != nil {
-		return // not ours
+		return // nor any more
 	}
 	switch e.Step {
 	case netboot.StepOffer, netboot.StepAck, netboot.StepNak:

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -98,23 +99,44 @@ func loaderNames(name string) []string {
 // openTree opens a file of an install tree. Such files are no secret: any
 // machine may read them, and those of a node are counted to its boot.
 func (s *Service) openTree(snap *nodedb.Snapshot, m netboot.Machine, name string) (*netboot.File, error) {
-	parts := strings.SplitN(path.Clean("/" + name)[1:], "/", 3)
-	if len(parts) < 3 {
+	if !fs.ValidPath(name) {
+		name = path.Clean("/" + name)[1:]
+	}
+	osName, name, _ := strings.Cut(name, "/")
+	arch, name, ok := strings.Cut(name, "/")
+	if !ok {
 		return nil, netboot.ErrNotFound
 	}
-	tree, err := s.tree(snap, parts[0], parts[1])
-	if err != nil {
-		return nil, netboot.ErrNotFound
-	}
-	f, err := openFold(tree, parts[2])
-	if err != nil && parts[2] == mediumName {
-		f, err = s.openMediumFile(snap, parts[0], parts[1])
+	f, err := s.openTreeFile(snap, osName, arch, name)
+	if err != nil && name == mediumName {
+		f, err = s.openMediumFile(snap, osName, arch)
 	}
 	if err != nil {
 		return nil, err
 	}
-	f.Name = parts[2]
+	f.Name = name
 	f.Node = s.nodeAt(snap, m)
+	return f, nil
+}
+
+func (s *Service) openTreeFile(snap *nodedb.Snapshot, osName, arch, name string) (*netboot.File, error) {
+	kept := s.treeFile(snap, osName, arch, name)
+	if kept != "" {
+		if f := s.open.open(kept); f != nil {
+			return f, nil
+		}
+	}
+	tree, err := s.tree(snap, osName, arch)
+	if err != nil {
+		return nil, netboot.ErrNotFound
+	}
+	f, err := openFold(tree, name)
+	if err != nil {
+		return nil, err
+	}
+	if own, ok := f.Body.(*os.File); ok && kept != "" && own.Name() == filepath.Clean(kept) {
+		return s.open.keep(kept, own)
+	}
 	return f, nil
 }
 

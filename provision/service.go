@@ -74,6 +74,7 @@ type Service struct {
 	loader    []fs.FS    // boot loaders, the operator's first
 
 	renders renders
+	open    openFiles // of install trees
 
 	mu      sync.Mutex            // guards the fields below
 	roots   map[string]*os.Root   // install trees by path, opened once

@@ -43,6 +43,19 @@ func (s *Service) treeSource(snap *nodedb.Snapshot, osName, arch string) string 
 	return s.treeDir(snap, osName, arch, m.Dir)
 }
 
+// treeFile is where a file of an install tree is on disk; "" for a medium in
+// place. It is asked for each file that a machine has.
+func (s *Service) treeFile(snap *nodedb.Snapshot, osName, arch, name string) string {
+	r, _ := snap.Record(mediaKey(osName, arch))
+	switch dir := r.Attrs["media.dir"]; {
+	case r.Attrs["media.inplace"] != "":
+		return ""
+	case dir != "":
+		return dir + "/" + name
+	}
+	return s.InstallDir(snap) + "/" + osName + "/" + arch + "/" + name
+}
+
 // treeDir is the directory of an install tree.
 func (s *Service) treeDir(snap *nodedb.Snapshot, osName, arch, dir string) string {
 	if dir != "" {
