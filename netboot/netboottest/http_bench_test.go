@@ -16,11 +16,12 @@ import (
 
 	"margay/netboot"
 	"margay/netboot/httpd"
+	"margay/nodedb/nodedbtest"
 )
 
 func httpPeers() []peer {
 	return []peer{
-		{name: "margay", mode: "http-server"},
+		{name: "margay", mode: "tree-server"},
 		{name: "in place", mode: "place-server"},
 		{name: "nginx", argv: func(dir string) []string {
 			return []string{"nginx", "-p", dir, "-c", nginxConf(dir, ""), "-e", "stderr"}
@@ -71,7 +72,7 @@ func openPlace(dir string) netboot.Opener {
 
 func (p placeFiles) Open(ctx context.Context, m netboot.Machine, name string) (*netboot.File, error) {
 	var n int64
-	if _, err := fmt.Sscanf(name, "m%d.v00", &n); err != nil {
+	if _, err := fmt.Sscanf(name, benchModuleName, &n); err != nil {
 		return p.dirFiles.Open(ctx, m, name)
 	}
 	at := n * benchModule
@@ -102,9 +103,30 @@ func benchLoadHTTP() {
 const (
 	benchModules = 150
 	benchModule  = 3 << 20
-	benchMedium  = "medium.iso"
-	benchNodes   = 1000
+
+	benchModuleName = "install/bench/x86_64/m%d.v00"
+
+	benchSmallName = "install/bench/x86_64/boot.cfg"
+
+	benchMedium = "medium.iso"
+	benchNodes  = 1000
 )
+
+// setTree makes the directory of an install tree, and a state in which margay
+// serves it and knows who asks.
+func setTree(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(dir, "install/bench/x86_64"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, db, err := bootService(filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	nodedbtest.Put(t, db, nodedbtest.Site("installdir", filepath.Join(dir, "install")), nodedbtest.Network("lan", "10.1.0.0", "255.255.0.0"),
+		nodedbtest.Node("esx1", "all", "hosts.ip=10.1.0.2"))
+}
 
 func waitHTTP(t *testing.T, b *lab) {
 	t.Helper()
@@ -132,16 +154,17 @@ func TestBenchHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer medium.Close()
+	setTree(t, b.dir)
 	for n := range benchModules {
 		text := noise(benchModule)
-		if err := os.WriteFile(filepath.Join(b.dir, fmt.Sprintf("m%d.v00", n)), text, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(b.dir, fmt.Sprintf(benchModuleName, n)), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := medium.Write(text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(b.dir, "boot.cfg"), noise(2500), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(b.dir, benchSmallName), noise(2500), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	seconds := benchNumber("BENCH_SECONDS", 1)
@@ -152,7 +175,7 @@ func TestBenchHTTP(t *testing.T) {
 		loads = append(loads, load{Clients: clients, Seconds: seconds})
 	}
 	titles = append(titles, "boot.cfg x 64")
-	loads = append(loads, load{Clients: 64, Seconds: seconds, File: "boot.cfg"})
+	loads = append(loads, load{Clients: 64, Seconds: seconds, File: benchSmallName})
 	titles, loads = benchPick(titles, loads)
 	compare(t, b, "http-load", httpPeers(), titles, loads, waitHTTP)
 }

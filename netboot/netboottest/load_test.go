@@ -317,7 +317,7 @@ func (f *httpFetcher) begin(n int) (int, error) {
 	}
 	name := f.File
 	if name == "" {
-		name = fmt.Sprintf("m%d.v00", n%benchModules)
+		name = fmt.Sprintf(benchModuleName, n%benchModules)
 	}
 	f.head, f.left, f.bytes = f.head[:0], -1, 0
 	ask := "GET /" + strings.ReplaceAll(name, "%", strconv.Itoa(n%benchNodes)) + " HTTP/1.1\r\nHost: " + benchAddr + "\r\nUser-Agent: bench\r\n\r\n"

@@ -68,12 +68,27 @@ func openRendered(s *provision.Service, i int, name string) ([]byte, error) {
 // benchServeBoots is margay's side: the nodes have begun their boots. Each has a
 // state of its own, in which it is the first.
 func benchServeBoots(dir string) {
+	benchServeService(dir, func(s *provision.Service) (err error) {
+		for i := 0; err == nil && i < renderedNodes; i++ {
+			_, err = openRendered(s, i, fmt.Sprintf("boot/esx%d/script", i))
+		}
+		return err
+	})
+}
+
+// benchServeTree serves an install tree, as it serves boots.
+func benchServeTree(dir string) {
+	benchServeService(dir, func(*provision.Service) error { return nil })
+}
+
+// benchServeService serves what stands in a directory's state as the daemon does.
+func benchServeService(dir string, begin func(*provision.Service) error) {
 	state := filepath.Join(dir, fmt.Sprintf("state-%d", os.Getpid()))
 	err := os.CopyFS(state, os.DirFS(filepath.Join(dir, "state")))
 	s, _, fault := bootService(state)
 	err = errors.Join(err, fault)
-	for i := 0; err == nil && i < renderedNodes; i++ {
-		_, err = openRendered(s, i, fmt.Sprintf("boot/esx%d/script", i))
+	if err == nil {
+		err = begin(s)
 	}
 	if err == nil {
 		go s.Run(context.Background())

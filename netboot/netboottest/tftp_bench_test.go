@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 		benchServeTFTP(os.Getenv("MARGAY_BENCH_DIR"))
 	case "tftp-load":
 		benchLoadTFTP()
-	case "http-server":
-		benchServeHTTP(dirFiles(os.Getenv("MARGAY_BENCH_DIR")))
+	case "tree-server":
+		benchServeTree(os.Getenv("MARGAY_BENCH_DIR"))
 	case "place-server":
 		benchServeHTTP(openPlace(os.Getenv("MARGAY_BENCH_DIR")))
 	case "http-load":
