@@ -254,6 +254,15 @@ func TestNameUpdates(t *testing.T) {
 	if _, alias, ok := n.Lookup("web.cluster.test"); !ok || alias != "www.cluster.test" {
 		t.Errorf("web is %q %v", alias, ok)
 	}
+	// as nsupdate and DHCP servers put one address in place of another
+	err := s.UpdateNames(t.Context(), []NameChange{{Name: "www.cluster.test", Delete: true}, {Name: "www.cluster.test", Type: "A", Value: "10.1.0.51"}})
+	if a, _, _ := NewNames(s.DB.Snapshot(), c.now).Lookup("www.cluster.test"); err != nil || a.String() != "10.1.0.51" {
+		t.Errorf("www is %v once it is given another address: %v", a, err)
+	}
+	err = s.UpdateNames(t.Context(), []NameChange{{Name: "esx1.cluster.test", Delete: true, Type: "TXT"}, {Name: "esx1.cluster.test", Type: "A", Value: "10.1.0.51"}})
+	if err == nil {
+		t.Error("a node's name is given another address")
+	}
 	if err := s.UpdateNames(t.Context(), []NameChange{{Name: "www.cluster.test", Delete: true}}); err != nil {
 		t.Fatal(err)
 	}

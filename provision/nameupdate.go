@@ -45,10 +45,12 @@ func updateName(tx *nodedb.Tx, names *Names, c NameChange) error {
 	if !ok || !isLabel(label) || !slices.Contains(names.Domains(), domain) {
 		return ErrNameTaken
 	}
-	if _, given := tx.Get(k); !given {
-		if _, _, taken := names.Lookup(c.Name); taken {
-			return ErrNameTaken
-		}
+	_, given := tx.Get(k)
+	if !given { // what was given before may go and come back in one update
+		_, given = names.snap.Record(k)
+	}
+	if _, _, taken := names.Lookup(c.Name); taken && !given {
+		return ErrNameTaken
 	}
 	col := map[string]string{"A": "name.a", "CNAME": "name.cname"}[c.Type]
 	switch {
