@@ -179,6 +179,21 @@ func TestTransfer(t *testing.T) {
 			}
 		}
 	}
+	for serial, want := range map[uint32]int{8: 4 + 3000 + 14, 9: 1, 10: 1} { // RFC 1995, 2
+		m := ask("cluster.test.", "IXFR")
+		m.SetIxfr("cluster.test.", serial, "mn.cluster.test.", "hostmaster.cluster.test.")
+		in, err := patient().In(m, at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for env := range in {
+			n += len(env.RR)
+		}
+		if n != want {
+			t.Errorf("who has serial %d gets %d records of serial 9, want %d", serial, n, want)
+		}
+	}
 	policy.Store(&Policy{})
 	in, err := patient().In(ask("cluster.test.", "AXFR"), at.String())
 	if err != nil {

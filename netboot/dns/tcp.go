@@ -84,7 +84,7 @@ func (s *Server) talk(ctx context.Context, conn *net.TCPConn) {
 		case change:
 			msg = s.update(ctx, in)
 		case whole:
-			if s.transfer(conn, &q, from) != nil {
+			if s.transfer(conn, &q, in, from) != nil {
 				return
 			}
 			continue

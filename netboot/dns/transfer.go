@@ -42,9 +42,10 @@ func (s *Server) transferUDP(buf []byte, q *query, from netip.Addr) []byte {
 	return r.end(flagAA, limit)
 }
 
-// transfer sends a zone (RFC 5936). IXFR is answered the same way, which it
-// allows: we keep no history (RFC 1995, 4).
-func (s *Server) transfer(conn *net.TCPConn, q *query, from netip.Addr) error {
+// transfer sends the zone that msg asks for (RFC 5936). IXFR is answered the same
+// way, which it allows: we keep no history (RFC 1995, 4). Who has the zone as it
+// is gets the SOA alone.
+func (s *Server) transfer(conn *net.TCPConn, q *query, msg []byte, from netip.Addr) error {
 	t := s.now()
 	z := t.zones[q.name]
 	var r reply
@@ -56,6 +57,9 @@ func (s *Server) transfer(conn *net.TCPConn, q *query, from netip.Addr) error {
 	s.count.transfers.Add(1)
 	out := &transferWriter{conn: conn, r: &r, q: q}
 	out.add(func() { r.soa(owner{name: z.Name}, z.ttl(), z) })
+	if has(msg, z.Serial) {
+		return out.flush()
+	}
 	for _, ns := range z.NS {
 		out.add(func() { r.name(owner{name: z.Name}, miekg.TypeNS, z.ttl(), ns) })
 	}
@@ -69,6 +73,17 @@ func (s *Server) transfer(conn *net.TCPConn, q *query, from netip.Addr) error {
 	}
 	out.add(func() { r.soa(owner{name: z.Name}, z.ttl(), z) })
 	return out.flush()
+}
+
+// has says whether who asks for what changed in a zone has its serial, or a newer
+// one (RFC 1995, 2; RFC 1982, 3.2).
+func has(msg []byte, serial uint32) bool {
+	var m miekg.Msg
+	if m.Unpack(msg) != nil || m.Question[0].Qtype != miekg.TypeIXFR || len(m.Ns) == 0 {
+		return false
+	}
+	soa, ok := m.Ns[0].(*miekg.SOA)
+	return ok && int32(serial-soa.Serial) <= 0
 }
 
 // allHosts are the records of a forward zone.
