@@ -129,6 +129,7 @@ const (
 	later                  // somebody else has to be asked
 	change                 // it is an update
 	whole                  // the asker wants a whole zone
+	signed                 // the answer is to be signed
 )
 
 // reply answers a message in buf's room as far as that can be done without
@@ -167,6 +168,9 @@ func (s *Server) respond(m moment, buf []byte, from netip.Addr, limit int, q *qu
 	if q.qtype == miekg.TypeAXFR || q.qtype == miekg.TypeIXFR {
 		q.spell()
 		return nil, whole
+	}
+	if q.signed {
+		return nil, signed
 	}
 	if m.answer(&r, q) {
 		if r.outward != "" && q.flags&flagRD != 0 && m.policy.forwards(from) {

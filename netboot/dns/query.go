@@ -54,6 +54,7 @@ type asked struct {
 	size    int // octets that the asker takes by UDP
 	version uint8
 	extra   bool // has records beside a question and OPT: not a plain one
+	signed  bool // a TSIG is among them
 
 	hash  uint64      // for memory
 	found *remembered // there
@@ -98,7 +99,7 @@ func (q *query) message(b []byte) error {
 		q.extra = true // answer or authority records: IXFR, NOTIFY, UPDATE
 		return nil
 	}
-	return q.additional(rest, int(binary.BigEndian.Uint16(b[10:])))
+	return q.additional(b, rest, int(binary.BigEndian.Uint16(b[10:])))
 }
 
 func (q *query) question(b []byte) (rest []byte, err error) {
@@ -142,8 +143,9 @@ func (q *query) readName(b []byte) (int, error) {
 	return 0, rcodeError(miekg.RcodeFormatError)
 }
 
-// additional reads the OPT record (RFC 6891, 6.1).
-func (q *query) additional(b []byte, n int) error {
+// additional reads the OPT record (RFC 6891, 6.1). Of n records of the message b
+// is what there is.
+func (q *query) additional(msg, b []byte, n int) error {
 	if n == 0 && len(b) == 0 {
 		return nil
 	}
@@ -152,7 +154,8 @@ func (q *query) additional(b []byte, n int) error {
 		if n == 0 || len(b) < fixed {
 			return rcodeError(miekg.RcodeFormatError)
 		}
-		q.extra = true // TSIG, or something that we do not know
+		q.extra = true // or something that we do not know
+		q.signed = signs(msg)
 		return nil
 	}
 	if len(b) != fixed+int(binary.BigEndian.Uint16(b[9:])) {

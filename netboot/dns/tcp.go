@@ -83,6 +83,8 @@ func (s *Server) talk(ctx context.Context, conn *net.TCPConn) {
 			msg = s.passOn(ctx, in, maxMessage)
 		case change:
 			msg = s.update(ctx, in)
+		case signed:
+			msg = s.signed(ctx, in, from, maxMessage)
 		case whole:
 			if s.transfer(conn, &q, in, from) != nil {
 				return

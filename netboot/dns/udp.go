@@ -146,7 +146,7 @@ func (r *reader) question(ctx context.Context, m moment, i int) {
 		return
 	case whole:
 		msg = r.s.transferUDP(r.room[i], q, from)
-	case later, change:
+	case later, change, signed:
 		select {
 		case r.slots <- struct{}{}:
 		default:
@@ -157,11 +157,14 @@ func (r *reader) question(ctx context.Context, m moment, i int) {
 		r.waiting.Add(1)
 		go func() {
 			defer func() { <-r.slots; r.waiting.Done() }()
-			if v == change {
+			switch v {
+			case change:
 				r.send(r.s.update(ctx, raw), way)
-				return
+			case signed:
+				r.send(r.s.signed(ctx, raw, from, 0), way)
+			default:
+				r.send(r.s.passOn(ctx, raw, 0), way)
 			}
-			r.send(r.s.passOn(ctx, raw, 0), way)
 		}()
 		return
 	}

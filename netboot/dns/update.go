@@ -2,11 +2,9 @@ package dns
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	miekg "github.com/miekg/dns"
 )
@@ -29,21 +27,6 @@ type Change struct {
 	Value  string // the address or name; empty when all of a type is deleted
 }
 
-// A Key authenticates those who may update (RFC 8945).
-type Key struct {
-	Algorithm string // "hmac-sha256", which empty means too, "hmac-sha512", ...
-	Secret    []byte
-}
-
-func (k *Key) algorithm() string {
-	if k.Algorithm == "" {
-		return miekg.HmacSHA256
-	}
-	return miekg.CanonicalName(k.Algorithm)
-}
-
-const fudge = 300 // seconds by which clocks may differ, RFC 8945, 10
-
 // update answers an UPDATE.
 func (s *Server) update(ctx context.Context, raw []byte) []byte {
 	var m miekg.Msg
@@ -52,56 +35,16 @@ func (s *Server) update(ctx context.Context, raw []byte) []byte {
 		return nil
 	}
 	name, key, fault := s.authentic(raw, &m)
+	if fault != miekg.RcodeSuccess {
+		return s.unauthentic(&m, fault)
+	}
 	r := new(miekg.Msg)
 	r.MsgHdr = miekg.MsgHdr{Id: m.Id, Response: true, Opcode: miekg.OpcodeUpdate}
 	r.Question = m.Question
-	if fault != miekg.RcodeSuccess {
-		r.Rcode = fault
-		if t := m.IsTsig(); t != nil && fault != miekg.RcodeRefused {
-			r.Rcode = miekg.RcodeNotAuth
-			r.SetTsig(t.Hdr.Name, t.Algorithm, fudge, time.Now().Unix())
-			r.Extra[0].(*miekg.TSIG).Error = uint16(fault)
-			r.Extra[0].(*miekg.TSIG).OrigId = m.Id
-		}
-		s.count.refused.Add(1)
-		b, err := r.Pack()
-		if err != nil {
-			return nil
-		}
-		return b
-	}
 	ctx, cancel := context.WithTimeout(ctx, forwardFor)
 	defer cancel()
 	r.Rcode = s.change(ctx, name, &m)
-	tsig := m.IsTsig()
-	r.SetTsig(tsig.Hdr.Name, tsig.Algorithm, fudge, time.Now().Unix())
-	b, _, err := miekg.TsigGenerate(r, base64.StdEncoding.EncodeToString(key.Secret), tsig.MAC, false)
-	if err != nil {
-		return nil
-	}
-	return b
-}
-
-// authentic gives the key that a message is signed by, or what is wrong: a
-// TSIG error (RFC 8945, 5.2), or that it is not signed at all.
-func (s *Server) authentic(raw []byte, m *miekg.Msg) (name string, key Key, fault int) {
-	t := m.IsTsig()
-	if t == nil {
-		return "", key, miekg.RcodeRefused
-	}
-	name = strings.ToLower(strings.TrimSuffix(t.Hdr.Name, "."))
-	key, ok := s.policy().Keys[name]
-	if !ok || miekg.CanonicalName(t.Algorithm) != key.algorithm() {
-		return name, key, miekg.RcodeBadKey
-	}
-	switch err := miekg.TsigVerify(raw, base64.StdEncoding.EncodeToString(key.Secret), "", false); {
-	case err == nil:
-		return name, key, miekg.RcodeSuccess
-	case errors.Is(err, miekg.ErrTime):
-		return name, key, miekg.RcodeBadTime
-	default:
-		return name, key, miekg.RcodeBadSig
-	}
+	return key.sign(r, m.IsTsig())
 }
 
 // change checks an update and has it made (RFC 2136, 3).

@@ -180,6 +180,53 @@ func TestUpdateRefused(t *testing.T) {
 	}
 }
 
+// A question that is signed gets an answer that is, of ours and of others'; one
+// that is signed wrongly is told so.
+func TestSignedQuestions(t *testing.T) {
+	up := newUpstream(t, func(_ string, q *miekg.Msg) *miekg.Msg {
+		if q.IsTsig() != nil {
+			return says(q, miekg.RcodeRefused) // the asker's key is none of others'
+		}
+		return says(q, miekg.RcodeSuccess, q.Question[0].Name+" 300 IN A 192.0.2.1")
+	})
+	s := newWritable().server()
+	p := &Policy{Keys: map[string]Key{"xcat_key": updateKey}, Upstreams: []netip.AddrPort{up.addr}}
+	s.Policy = func() *Policy { return p }
+	at := serve(t, s)
+	good := base64.StdEncoding.EncodeToString(updateKey.Secret)
+	for _, network := range []string{"udp", "tcp"} {
+		c := &miekg.Client{Net: network, Timeout: time.Minute, TsigSecret: map[string]string{"xcat_key.": good}}
+		for name, want := range map[string]string{
+			"esx1.cluster.test.":    "NOERROR aa | esx1.cluster.test. 86400 IN A 10.1.0.11;",
+			"nothing.cluster.test.": "NXDOMAIN aa | | cluster.test. 60 IN SOA",
+			"www.example.com.":      "NOERROR | www.example.com. 300 IN A 192.0.2.1;",
+		} {
+			for _, edns := range []bool{false, true} {
+				m := ask(name, "A")
+				if edns {
+					m.SetEdns0(1232, false)
+				}
+				m.SetTsig("xcat_key.", miekg.HmacSHA256, 300, time.Now().Unix())
+				got, _, err := c.Exchange(m, at.String()) // checks the answer's signature
+				if err != nil || got.IsTsig() == nil || (got.IsEdns0() != nil) != edns {
+					t.Errorf("%s %s: %v, %v", network, name, got, err)
+					continue
+				}
+				if !strings.HasPrefix(text(got), want) {
+					t.Errorf("%s %s: %q, want %q", network, name, text(got), want)
+				}
+			}
+		}
+		c.TsigSecret["xcat_key."] = "AAAA"
+		m := ask("esx1.cluster.test.", "A")
+		m.SetTsig("xcat_key.", miekg.HmacSHA256, 300, time.Now().Unix())
+		got, _, _ := c.Exchange(m, at.String())
+		if got == nil || got.Rcode != miekg.RcodeNotAuth || got.IsTsig() == nil || got.IsTsig().Error != miekg.RcodeBadSig || len(got.Answer) > 0 {
+			t.Errorf("%s, signed wrongly: %v", network, got)
+		}
+	}
+}
+
 func TestNsupdate(t *testing.T) {
 	nsupdate := netboottest.Binary(t, "nsupdate")
 	w := newWritable()
@@ -188,6 +235,12 @@ func TestNsupdate(t *testing.T) {
 	cmd.Stdin = strings.NewReader(fmt.Sprintf("server %s %d\nzone cluster.test\nprereq nxdomain new.cluster.test\nupdate add new.cluster.test 60 A 10.1.0.50\nsend\n", at.Addr(), at.Port()))
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	// it asks for the zone itself, with its key
+	cmd = exec.Command(nsupdate, "-y", "hmac-sha256:xcat_key:"+base64.StdEncoding.EncodeToString(updateKey.Secret))
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("server %s %d\nupdate add new.cluster.test 60 A 10.1.0.50\nsend\n", at.Addr(), at.Port()))
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("without a zone: %v\n%s", err, out)
 	}
 	if got := text(exchange(t, "udp", at, ask("new.cluster.test.", "A"))); !strings.Contains(got, "A 10.1.0.50;") {
 		t.Error(got)
@@ -216,6 +269,7 @@ func FuzzUpdate(f *testing.F) {
 	s := w.server()
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s.update(t.Context(), raw)
+		s.signed(t.Context(), raw, netip.Addr{}, 0)
 		var m miekg.Msg
 		if m.Unpack(raw) == nil {
 			s.change(t.Context(), "xcat_key", &m) // as if it had been signed
