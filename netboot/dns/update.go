@@ -61,11 +61,16 @@ func (s *Server) change(ctx context.Context, key string, m *miekg.Msg) int {
 		return rcode
 	}
 	var changes []Change
+	changed := make(map[string]bool)
 	for _, rr := range m.Ns {
 		c, rcode := t.read(z, rr)
 		if rcode != miekg.RcodeSuccess {
 			return rcode
 		}
+		if !changed[c.Name] && t.stands(z, c, rr.Header().Rrtype) {
+			continue
+		}
+		changed[c.Name] = true
 		changes = append(changes, c)
 	}
 	if len(changes) == 0 {
@@ -82,6 +87,18 @@ func (s *Server) change(ctx context.Context, key string, m *miekg.Msg) int {
 	}
 	s.log().Warn("dns: update", "zone", z.Name, "key", key, "err", err)
 	return miekg.RcodeServerFailure
+}
+
+// stands says whether a change leaves all as it is, which is no fault (RFC 2136,
+// 3.4.2): who gives a name its address sends the PTR along that it has by then.
+func (t *table) stands(z *Zone, c Change, qtype uint16) bool {
+	switch {
+	case c.Type == "":
+		return !t.has(z, c.Name, miekg.TypeANY)
+	case c.Value == "":
+		return !t.has(z, c.Name, qtype)
+	}
+	return slices.Contains(t.values(z, c.Name, qtype), c.Value) != c.Delete
 }
 
 func lower(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

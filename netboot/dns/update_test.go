@@ -180,6 +180,65 @@ func TestUpdateRefused(t *testing.T) {
 	}
 }
 
+// What is so already is no change, and no fault (RFC 2136, 3.4.2), unless it is
+// changed before.
+func TestUpdateStands(t *testing.T) {
+	tests := []struct{ zone, update, log string }{
+		{"cluster.test.", "esx1.cluster.test. 60 IN A 10.1.0.11", ""},
+		{"cluster.test.", "new.cluster.test. 0 ANY ANY", ""},
+		{"cluster.test.", "new.cluster.test. 0 ANY A", ""},
+		{"cluster.test.", "esx1.cluster.test. 0 ANY TXT", ""},
+		{"cluster.test.", "esx1.cluster.test. 0 NONE A 10.1.0.12", ""},
+		{"cluster.test.", "rack.cluster.test. 0 ANY ANY", ""},
+		{"1.10.in-addr.arpa.", "11.0.1.10.in-addr.arpa. 60 IN PTR ESX1.cluster.test.", ""},
+		{"1.10.in-addr.arpa.", "99.0.1.10.in-addr.arpa. 0 ANY PTR", ""},
+		{"1.10.in-addr.arpa.", "11.0.1.10.in-addr.arpa. 60 IN PTR new.cluster.test.", "[{false 11.0.1.10.in-addr.arpa PTR new.cluster.test}]"},
+		{"cluster.test.", "esx1.cluster.test. 0 ANY A\nesx1.cluster.test. 60 IN A 10.1.0.11",
+			"[{true esx1.cluster.test A } {false esx1.cluster.test A 10.1.0.11}]"},
+	}
+	for _, tt := range tests {
+		w := newWritable()
+		m := new(miekg.Msg)
+		m.SetUpdate(tt.zone)
+		for l := range strings.Lines(tt.update) {
+			m.Ns = append(m.Ns, updateRR(t, strings.Fields(l)))
+		}
+		raw, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got miekg.Msg
+		if err := got.Unpack(raw); err != nil {
+			t.Fatal(err)
+		}
+		w.said = ErrRefused
+		want := miekg.RcodeSuccess
+		if tt.log != "" {
+			want = miekg.RcodeRefused
+		}
+		if rcode := w.server().change(t.Context(), "xcat_key", &got); rcode != want {
+			t.Errorf("%s: %s, want %s", tt.update, miekg.RcodeToString[rcode], miekg.RcodeToString[want])
+		}
+		if log := strings.TrimPrefix(strings.Join(w.log, "; "), "xcat_key "+strings.TrimSuffix(tt.zone, ".")+" "); log != tt.log {
+			t.Errorf("%s: changes %q, want %q", tt.update, log, tt.log)
+		}
+	}
+}
+
+// updateRR is a record of an update: name, TTL, class, type and, if it has any,
+// data.
+func updateRR(t *testing.T, f []string) miekg.RR {
+	if len(f) == 4 {
+		return &miekg.ANY{Hdr: miekg.RR_Header{Name: f[0], Rrtype: miekg.StringToType[f[3]], Class: miekg.ClassANY}}
+	}
+	rr, err := miekg.NewRR(strings.Join([]string{f[0], f[1], "IN", f[3], f[4]}, " "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rr.Header().Class = miekg.StringToClass[f[2]]
+	return rr
+}
+
 // A question that is signed gets an answer that is, of ours and of others'; one
 // that is signed wrongly is told so.
 func TestSignedQuestions(t *testing.T) {
