@@ -154,7 +154,9 @@ type File struct {
 }
 
 // Extents is a Body whose bytes lie in a file on disk that is not theirs alone:
-// an installer medium that is served in place.
+// an installer medium that is served in place, a file that others read too. If it
+// has a method Local() bool and that says so, what lies in the page cache is read
+// without waiting for anyone: it is on a disk of this host's own.
 type Extents interface {
 	// Extent tells where what begins at off lies: n bytes in one piece, in f from
 	// at on. f is nil where those n bytes, or all that follow, lie in no file.

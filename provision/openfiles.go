@@ -29,11 +29,12 @@ const (
 )
 
 type openFile struct {
-	f    *os.File
-	st   unix.Stat_t // as it was opened
-	refs int         // bodies that read it
-	used time.Time   // when one last began or ended
-	kept bool        // is in files
+	f     *os.File
+	st    unix.Stat_t // as it was opened
+	local bool        // on a disk of this host's own
+	refs  int         // bodies that read it
+	used  time.Time   // when one last ended
+	kept  bool        // is in files
 }
 
 // open returns the file that name is, if it is kept and still the same; nil if
@@ -66,6 +67,7 @@ func (o *openFiles) keep(name string, f *os.File) (*netboot.File, error) {
 		f.Close()
 		return nil, err
 	}
+	file.local = isLocal(int(f.Fd()))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.files == nil {
@@ -86,6 +88,21 @@ func (o *openFiles) file(f *openFile) *netboot.File {
 		Body: &openBody{SectionReader: *io.NewSectionReader(f.f, 0, f.st.Size), file: f, of: o},
 		Size: f.st.Size, ModTime: time.Unix(f.st.Mtim.Unix()),
 	}
+}
+
+// isLocal says whether a file is of a file system that keeps it on a disk of this
+// host's own, or in memory, as far as we know them.
+func isLocal(fd int) bool {
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil {
+		return false
+	}
+	switch int64(uint32(st.Type)) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC,
+		unix.ISOFS_SUPER_MAGIC, unix.UDF_SUPER_MAGIC, unix.SQUASHFS_MAGIC:
+		return true
+	}
+	return false
 }
 
 // is says whether st is of the same file, and that as it was.
@@ -166,3 +183,6 @@ func (b *openBody) Close() error {
 
 // Extent has the body sent by sendfile(2), as netboot.Extents says.
 func (b *openBody) Extent(off int64) (f *os.File, at, n int64) { return b.file.f, off, b.Size() - off }
+
+// Local says what netboot.Extents asks.
+func (b *openBody) Local() bool { return b.file.local }

@@ -168,3 +168,20 @@ func TestOpenFilesAtOnce(t *testing.T) {
 	}
 	readers.Wait()
 }
+
+// A file is local where its file system is one of those that ask nobody.
+func TestIsLocal(t *testing.T) {
+	for name, want := range map[string]bool{"/dev/shm": true, "/proc/self/status": false, "/sys/kernel": false} {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Skip(err)
+		}
+		if got := isLocal(int(f.Fd())); got != want {
+			t.Errorf("%s is local: %v", name, got)
+		}
+		f.Close()
+	}
+	if isLocal(-1) {
+		t.Error("what is not open is local")
+	}
+}

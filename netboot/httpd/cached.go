@@ -12,10 +12,12 @@ import (
 // sendfile is sendfile(2). What lies in the page cache is sent without telling
 // the scheduler: it never waits, and would be given company on its processor
 // within each call, which costs one in twelve of many clients' bytes. What is to
-// be read from a disk may keep its thread for as long as that takes.
-func sendfile(to, from int, off *int64, n int64) (int, error) {
+// be read from a disk may keep its thread for as long as that takes, and so may
+// what is not local: NFS asks its server whether what is cached still holds, and
+// all of this program would wait with it.
+func sendfile(to, from int, off *int64, n int64, local bool) (int, error) {
 	n = min(n, mostAtOnce)
-	if !cached(from, *off, n) {
+	if !local || !cached(from, *off, n) {
 		return unix.Sendfile(to, from, off, int(n))
 	}
 	r, _, no := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(to), uintptr(from), uintptr(unsafe.Pointer(off)), uintptr(n), 0, 0)
@@ -23,6 +25,12 @@ func sendfile(to, from int, off *int64, n int64) (int, error) {
 		return 0, no
 	}
 	return int(r), nil
+}
+
+// isLocal says whether a body tells that it lies on a disk of this host's own.
+func isLocal(body any) bool {
+	own, ok := body.(interface{ Local() bool })
+	return ok && own.Local()
 }
 
 // mostAtOnce is as much as a processor is taken up with in one call: what a

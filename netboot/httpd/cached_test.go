@@ -2,12 +2,16 @@ package httpd
 
 import (
 	"bytes"
+	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"margay/netboot"
 )
 
 // A file is sent whole whether it lies in memory or is to be read; which of them
@@ -25,7 +29,7 @@ func TestCached(t *testing.T) {
 	}
 	defer f.Close()
 	fd, size := int(f.Fd()), int64(len(want))
-	at := serve(t, &Server{Opener: w})
+	at := serve(t, &Server{Opener: ownDisk{w}})
 	fetch := func() {
 		t.Helper()
 		if _, body := get(t, "GET", at+"/boot/big"); !bytes.Equal([]byte(body), want) {
@@ -59,3 +63,37 @@ func TestCached(t *testing.T) {
 	}
 	fetch()
 }
+
+// An ownDisk says of all its files that they are local.
+type ownDisk struct{ *world }
+
+func (o ownDisk) Open(ctx context.Context, m netboot.Machine, name string) (*netboot.File, error) {
+	f, err := o.world.Open(ctx, m, name)
+	if err == nil {
+		f.Body = localBody{f.Body.(*os.File)}
+	}
+	return f, err
+}
+
+type localBody struct{ *os.File }
+
+func (b localBody) Extent(off int64) (f *os.File, at, n int64) {
+	return b.File, off, math.MaxInt64 - off
+}
+func (localBody) Local() bool { return true }
+
+// Only what says so is local.
+func TestIsLocal(t *testing.T) {
+	for _, tt := range []struct {
+		body any
+		want bool
+	}{{localBody{}, true}, {wholeFile{}, false}, {(*os.File)(nil), false}, {faraway{}, false}} {
+		if got := isLocal(tt.body); got != tt.want {
+			t.Errorf("%T: %v", tt.body, got)
+		}
+	}
+}
+
+type faraway struct{ localBody }
+
+func (faraway) Local() bool { return false }
