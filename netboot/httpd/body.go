@@ -3,12 +3,16 @@ package httpd
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"margay/netboot"
 )
@@ -166,6 +170,7 @@ func (b *body) whole(src *io.LimitedReader) (int64, error) {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = nil // shorter than it was: fault tells
 	}
+	_ = b.note(0, err)
 	sent, werr := b.Write(buf[:n])
 	return int64(sent), cmp.Or(err, werr)
 }
@@ -180,9 +185,12 @@ func (b *body) note(n int64, err error) error {
 
 // fault is why less was sent than promised.
 func (b *body) fault() error {
+	var file *fs.PathError
 	switch {
 	case errors.Is(b.err, os.ErrDeadlineExceeded):
 		return errors.New("the client stopped reading")
+	case errors.As(b.err, &file), errors.Is(b.err, unix.EIO), errors.Is(b.err, unix.EBADMSG), errors.Is(b.err, unix.ESTALE):
+		return fmt.Errorf("the file cannot be read: %v", b.err)
 	case b.err != nil:
 		return errors.New("the client closed the connection")
 	}

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -259,6 +261,31 @@ func TestExtentsCutShort(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
+
+// What cannot be read is not put down to the client.
+func TestUnreadable(t *testing.T) {
+	for _, size := range []int64{100, 100_000} {
+		for _, how := range []string{"HTTP/1.1", "HTTP/1.0"} { // read here, and by net/http
+			w := &world{}
+			at := serve(t, &Server{Observer: w, Opener: opener(func() *netboot.File {
+				return &netboot.File{Body: &badDisk{SectionReader: io.NewSectionReader(nil, 0, size)}, Size: size}
+			})})
+			exchange(t, strings.TrimPrefix(at, "http://"), "GET /boot/mod "+how+"\r\nHost: a\r\n\r\n", "GET")
+			w.over(t, 1)
+			e := lastEvent(w)
+			if !e.Done || e.Bytes != 0 || e.Err == nil || !strings.Contains(e.Err.Error(), "cannot be read") {
+				t.Errorf("%d bytes, %s: %+v", size, how, e)
+			}
+		}
+	}
+}
+
+type badDisk struct{ *io.SectionReader }
+
+func (badDisk) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: "/install/mod", Err: unix.EIO}
+}
+func (badDisk) Close() error { return nil }
 
 type opener func() *netboot.File
 
