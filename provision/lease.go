@@ -44,7 +44,8 @@ type Lease struct {
 
 // A leaser gives out the addresses of dynamic ranges. What it acknowledges is
 // in the table first; what it only offered is in memory. Every choice costs the
-// same however many leases there are, but when a range is used up.
+// same however many leases there are; all of them are looked at once a second at
+// most, when no address is left that was never used.
 type leaser struct {
 	db     *nodedb.DB
 	now    func() time.Time
@@ -57,6 +58,8 @@ type leaser struct {
 	owed   map[string]netip.Addr     // offers by MAC
 	had    map[string]netip.Addr     // what each machine last had
 	next   map[netip.Addr]netip.Addr // by a range's first address: where to look for one never used
+	none   map[string]searched       // by network: when there was none never used
+	spare  map[string]*spares        // by network
 	swept  time.Time                 // when offers that ran out were last dropped
 	read   int64                     // revision that had was read at
 	reread time.Time
@@ -108,7 +111,7 @@ func (l *leaser) avoid(ctx context.Context, m netboot.Machine, a netip.Addr) err
 
 func newLeaser(db *nodedb.DB, now func() time.Time) *leaser {
 	begin := time.Now() // with a monotonic reading
-	return &leaser{db: db, now: now, steady: func() time.Duration { return time.Since(begin) }, held: map[netip.Addr]hold{}, offers: map[netip.Addr]offer{}, owed: map[string]netip.Addr{}, next: map[netip.Addr]netip.Addr{}}
+	return &leaser{db: db, now: now, steady: func() time.Duration { return time.Since(begin) }, held: map[netip.Addr]hold{}, offers: map[netip.Addr]offer{}, owed: map[string]netip.Addr{}, next: map[netip.Addr]netip.Addr{}, none: map[string]searched{}, spare: map[string]*spares{}}
 }
 
 // sweep drops offers that ran out, once a second at most. The caller holds mu.
@@ -457,18 +460,25 @@ func (l *leaser) choose(snap *nodedb.Snapshot, nw *nodedb.Network, m netboot.Mac
 			return a
 		}
 	}
+	if a := l.neverUsed(snap, nw, mac, now); a.IsValid() {
+		return a
+	}
+	return l.pastUse(snap, nw, mac, now)
+}
+
+// neverUsed is an address of a network's ranges that was never leased. The caller
+// holds mu.
+func (l *leaser) neverUsed(snap *nodedb.Snapshot, nw *nodedb.Network, mac string, now time.Time) netip.Addr {
+	if at, ok := l.none[nw.Name]; ok && l.lately(at, now) {
+		return netip.Addr{}
+	}
 	for _, r := range nw.DynamicRanges {
 		if a := l.unused(snap, nw, r, mac, now); a.IsValid() {
 			return a
 		}
 	}
-	var stale Lease
-	for _, lease := range Leases(snap) {
-		if dynamicIn(nw, lease.Addr) && l.free(snap, lease.Addr, mac, now) && (!stale.Addr.IsValid() || lease.Expires.Before(stale.Expires)) {
-			stale = lease
-		}
-	}
-	return stale.Addr
+	l.none[nw.Name] = searched{now, l.steady()}
+	return netip.Addr{}
 }
 
 // unused is an address of a range that was never leased. It goes on where it
@@ -660,6 +670,7 @@ func (l *leaser) release(ctx context.Context, m netboot.Machine) error {
 	if err != nil {
 		return err
 	}
+	l.spared(m.Requested)
 	return netboot.ErrIgnore
 }
 
@@ -703,6 +714,7 @@ func (l *leaser) hadIt(mac string, a netip.Addr) bool {
 // Release forgets leases, so that their addresses are free at once.
 func (s *Service) Release(ctx context.Context, addrs []netip.Addr) error {
 	s.leases.letGo(addrs)
+	defer s.leases.lookAnew()
 	return s.DB.Update(ctx, func(tx *nodedb.Tx) error {
 		for _, a := range addrs {
 			dropLease(tx, a)
