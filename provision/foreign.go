@@ -2,7 +2,9 @@ package provision
 
 import (
 	"context"
+	"iter"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -116,21 +118,46 @@ func Fellow(snap *nodedb.Snapshot, a netip.Addr) bool {
 // its own, where mn and xcatmn are the management node; none: it does not say.
 func DHCPInterfaces(snap *nodedb.Snapshot, host string) []string {
 	var out []string
-	for part := range strings.SplitSeq(snap.Site("dhcpinterfaces"), ";") {
-		who, names, named := strings.Cut(strings.TrimSpace(part), "|")
-		if !named {
-			who, names = "", who
-		}
-		if who != "" && who != "mn" && who != "xcatmn" && !strings.EqualFold(who, host) {
-			continue
-		}
-		for name := range strings.SplitSeq(names, ",") {
-			name, _, _ = strings.Cut(strings.TrimSpace(name), ":") // eth0:noboot
-			name = strings.TrimPrefix(name, "!remote!")
-			if name != "" {
-				out = append(out, name)
+	for name := range dhcpInterfaces(snap, host) {
+		out = append(out, name)
+	}
+	return out
+}
+
+// dhcpInterfaces gives the same with what stands behind an interface's colon.
+func dhcpInterfaces(snap *nodedb.Snapshot, host string) iter.Seq2[string, string] {
+	return func(yield func(name, mark string) bool) {
+		for part := range strings.SplitSeq(snap.Site("dhcpinterfaces"), ";") {
+			who, names, named := strings.Cut(strings.TrimSpace(part), "|")
+			if !named {
+				who, names = "", who
+			}
+			if who != "" && who != "mn" && who != "xcatmn" && !strings.EqualFold(who, host) {
+				continue
+			}
+			for name := range strings.SplitSeq(names, ",") {
+				name, mark, _ := strings.Cut(strings.TrimSpace(name), ":")
+				name = strings.TrimPrefix(name, "!remote!")
+				if name != "" && !yield(name, mark) {
+					return
+				}
 			}
 		}
 	}
-	return out
+}
+
+// noBoot says whether machines that are no nodes get nothing to boot on an
+// interface: xCAT's eth0:noboot in site.dhcpinterfaces.
+func noBoot(snap *nodedb.Snapshot, ifname string) bool {
+	if snap.Site("dhcpinterfaces") == "" {
+		return false
+	}
+	host, _ := os.Hostname()
+	host, _, _ = strings.Cut(host, ".")
+	for name, mark := range dhcpInterfaces(snap, host) {
+		if name == ifname && mark == "noboot" {
+			return true
+		}
+	}
+	return false
 }

@@ -291,7 +291,7 @@ func (s *Service) leased(snap *nodedb.Snapshot, p *netboot.Plan, nw *nodedb.Netw
 		return p, nil
 	}
 	p.Addr = netip.PrefixFrom(addr, nw.Prefix.Bits())
-	if boots(m) {
+	if boots(m) && !noBoot(snap, m.Interface) {
 		p.File = s.discoveryFile(snap, m, p.Server)
 	}
 	if err := s.statements(snap, p, nw, nil, m); err != nil {

@@ -103,6 +103,9 @@ func (s *Service) plan(snap *nodedb.Snapshot, n *nodedb.Node, m netboot.Machine)
 	if a := addrs([]string{n.TFTPServer}, server); len(a) > 0 {
 		p.Next = a[0]
 	}
+	if own := addrs(list(n.Attr("noderes.nameservers")), server); len(own) > 0 {
+		p.DNS = own
+	}
 	p.Node = n.Name
 	p.Addr = netip.PrefixFrom(addr, nw.Prefix.Bits())
 	p.Hostname = n.Name

@@ -314,6 +314,11 @@ func TestServers(t *testing.T) {
 	if err != nil || p.Server != server || p.Next.String() != "10.1.0.10" || fmt.Sprint(p.DNS) != "[10.1.0.9 10.1.0.6]" {
 		t.Errorf("a node with servers of its own: %+v %v", p, err)
 	}
+	nodedbtest.Put(t, s.DB, nodedbtest.Node("ns", "all", "mac.mac=52:54:00:00:04:02", "hosts.ip=10.1.0.81", "noderes.nameservers=10.1.0.53,<xcatmaster>"))
+	p, err = s.Plan(t.Context(), netboot.Machine{MAC: mac("52:54:00:00:04:02"), Local: server, Ask: netboot.AskDiscover})
+	if err != nil || fmt.Sprint(p.DNS) != "[10.1.0.53 10.1.0.1]" {
+		t.Errorf("a node with name servers of its own: %+v %v", p, err)
+	}
 	p, err = s.Plan(t.Context(), netboot.Machine{MAC: mac("52:54:00:00:00:01"), Local: server, Ask: netboot.AskDiscover})
 	if err != nil || p.Server != server || p.Next.String() != "10.1.0.5" || p.Router.String() != "10.1.0.254" || p.MTU != 9000 || p.Domain != "One.test" ||
 		fmt.Sprint(p.DNS, p.NTP, p.Log, p.Search) != "[10.1.0.1 10.1.0.6] [10.1.0.7] [10.1.0.8] [One.test cluster.test]" {
@@ -553,6 +558,26 @@ func TestDHCPInterfaces(t *testing.T) {
 		db := nodedbtest.New(t, nodedbtest.Site("dhcpinterfaces", text))
 		if got := strings.Join(DHCPInterfaces(db.Snapshot(), "sn1"), " "); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestNoBoot: where the site says so, machines that are no nodes get an address
+// and nothing to boot; nodes boot as everywhere.
+func TestNoBoot(t *testing.T) {
+	s, _ := newService(t)
+	dynamicNet(t, s)
+	s.mustSet(t, "esx1", "install")
+	nodedbtest.Put(t, s.DB, nodedbtest.Site("dhcpinterfaces", "mn|eth0:noboot,eth1"))
+	for ifname, boots := range map[string]bool{"eth0": false, "eth1": true} {
+		m := stranger(1, netboot.AskDiscover)
+		m.Interface = ifname
+		if p, err := s.Plan(t.Context(), m); err != nil || !p.Addr.IsValid() || (p.File != "") != boots {
+			t.Errorf("a stranger on %s: %+v %v, want something to boot: %v", ifname, p, err, boots)
+		}
+		m.MAC = mac("52:54:00:00:00:01")
+		if p, err := s.Plan(t.Context(), m); err != nil || p.File == "" {
+			t.Errorf("a node on %s: %+v %v", ifname, p, err)
 		}
 	}
 }
