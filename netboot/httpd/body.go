@@ -34,6 +34,7 @@ type body struct {
 	control  *http.ResponseController // nil: of a reply
 	conn     *quick                   // nil: by HTTPS
 	reply    *reply                   // nil: net/http's
+	turn     *turn                    // may be nil
 	extended time.Time
 	length   int64 // the Content-Length; -1 before it is known, 0 without a body
 	sent     int64
@@ -91,6 +92,7 @@ func (b *body) extend() {
 		return
 	}
 	b.extended = now
+	b.turn.took(now)
 	if b.reply != nil {
 		_ = b.conn.SetWriteDeadline(now.Add(stallTime))
 		return

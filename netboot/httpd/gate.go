@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"margay/netboot"
@@ -24,83 +27,158 @@ const (
 	retryAfter = "5" // seconds
 )
 
-// A gate lets so many in at once, and the others in the order they came.
+// slowTime is how long a client may take over a slice of a file and keep its
+// turn: half of what it has for it.
+const slowTime = stallTime / 2
+
+// A gate gives so many turns at once, in the order in which they are asked for;
+// but to one address no more than its share, and where there is none left it
+// takes those of who is slow. Who has lost his turn goes on without.
 type gate struct {
 	mu      sync.Mutex // guards the rest
 	free    int
-	waiting []chan struct{}
+	share   int // most turns of one address
+	turns   map[*turn]struct{}
+	byAddr  map[netip.Addr]int
+	waiting []*turn
+}
+
+// A turn is a large file's, once it is given.
+type turn struct {
+	addr  netip.Addr
+	given chan struct{} // closed then
+	moved atomic.Int64  // when its client last had a slice, in ns
 }
 
 var errTurn = errors.New("not yet")
 
-// pass lets the caller in if it need not wait.
-func (g *gate) pass() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.free > 0 {
-		g.free--
-		return true
-	}
-	return false
+func newGate(n int) *gate {
+	return &gate{free: n, share: max(1, n/4), turns: make(map[*turn]struct{}), byAddr: make(map[netip.Addr]int)}
 }
 
-// enter returns when it is the caller's turn; errTurn if it is not in time.
-func (g *gate) enter(ctx context.Context, within time.Duration) error {
+// pass gives addr a turn if it need not wait for it, else nil.
+func (g *gate) pass(addr netip.Addr) *turn {
+	t := &turn{addr: addr}
 	g.mu.Lock()
-	if g.free > 0 {
-		g.free--
-		g.mu.Unlock()
+	defer g.mu.Unlock()
+	if !g.give(t) {
 		return nil
 	}
-	turn := make(chan struct{}, 1)
-	g.waiting = append(g.waiting, turn)
+	return t
+}
+
+// enter returns with addr's turn; errTurn if it does not come in time.
+func (g *gate) enter(ctx context.Context, addr netip.Addr, within time.Duration) (*turn, error) {
+	t := &turn{addr: addr, given: make(chan struct{})}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, t)
+	g.next()
 	g.mu.Unlock()
 
 	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
-	case <-turn:
-		return nil
+	case <-t.given:
+		return t, nil
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	return g.giveUp(turn)
+	return g.giveUp(t)
 }
 
 // giveUp leaves the queue. A turn that came at the same moment is taken.
-func (g *gate) giveUp(turn chan struct{}) error {
+func (g *gate) giveUp(t *turn) (*turn, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, t := range g.waiting {
-		if t == turn {
-			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
-			return errTurn
-		}
+	g.next()
+	if i := slices.Index(g.waiting, t); i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+		return nil, errTurn
 	}
-	return nil
+	return t, nil
 }
 
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.waiting) == 0 {
-		g.free++
+// leave ends a turn, if there is one.
+func (g *gate) leave(t *turn) {
+	if t == nil {
 		return
 	}
-	g.waiting[0] <- struct{}{}
-	g.waiting = g.waiting[1:]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.end(t)
+	g.next()
 }
 
-// wait holds a large file until it is its turn. The error means that the
-// machine may be told to ask again; others are served beyond the limit, for a
-// refusal would end their boot.
-func (s *Server) wait(w http.ResponseWriter, r *http.Request, m netboot.Machine) (leave func(), err error) {
+// next gives turns to those who wait. The caller holds mu, as in what follows.
+func (g *gate) next() {
+	left := g.waiting[:0]
+	for i, t := range g.waiting {
+		if g.free == 0 && !g.takeBack() {
+			left = append(left, g.waiting[i:]...)
+			break
+		}
+		if g.give(t) {
+			close(t.given)
+			continue
+		}
+		left = append(left, t)
+	}
+	clear(g.waiting[len(left):])
+	g.waiting = left
+}
+
+func (g *gate) give(t *turn) bool {
+	if g.free == 0 || g.byAddr[t.addr] >= g.share {
+		return false
+	}
+	g.free--
+	g.turns[t] = struct{}{}
+	g.byAddr[t.addr]++
+	t.took(time.Now())
+	return true
+}
+
+// takeBack ends the turn of one who is slow, and says whether there is such a
+// one.
+func (g *gate) takeBack() bool {
+	since := time.Now().Add(-slowTime).UnixNano()
+	for t := range g.turns {
+		if t.moved.Load() < since {
+			g.end(t)
+			return true
+		}
+	}
+	return false
+}
+
+func (g *gate) end(t *turn) {
+	if _, ok := g.turns[t]; !ok {
+		return
+	}
+	delete(g.turns, t)
+	g.free++
+	if g.byAddr[t.addr]--; g.byAddr[t.addr] == 0 {
+		delete(g.byAddr, t.addr)
+	}
+}
+
+// took says that the client had a slice just now.
+func (t *turn) took(now time.Time) {
+	if t != nil {
+		t.moved.Store(now.UnixNano())
+	}
+}
+
+// wait holds a large file until it is its turn, which is to be left. The error
+// means that the machine may be told to ask again; others are served beyond the
+// limit, for a refusal would end their boot.
+func (s *Server) wait(w http.ResponseWriter, r *http.Request, m netboot.Machine) (*turn, error) {
 	g := s.turns()
-	switch {
-	case g == nil:
-		return func() {}, nil
-	case g.pass():
-		return g.leave, nil
+	if g == nil {
+		return nil, nil
+	}
+	if t := g.pass(m.Addr); t != nil {
+		return t, nil
 	}
 	ctx := r.Context()
 	if own, ok := w.(*reply); ok { // net/http watches by itself
@@ -108,13 +186,11 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request, m netboot.Machine)
 		ctx, stop = own.conn.watch(ctx)
 		defer stop()
 	}
-	if err := g.enter(ctx, turnTime); err == nil {
-		return g.leave, nil
+	t, err := g.enter(ctx, m.Addr, turnTime)
+	if err != nil && strings.HasPrefix(m.Agent, "iPXE/") {
+		return nil, err
 	}
-	if strings.HasPrefix(m.Agent, "iPXE/") {
-		return nil, errTurn
-	}
-	return func() {}, nil
+	return t, nil
 }
 
 func (s *Server) turns() *gate {
@@ -124,7 +200,7 @@ func (s *Server) turns() *gate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gate == nil {
-		s.gate = &gate{free: s.Sends}
+		s.gate = newGate(s.Sends)
 	}
 	return s.gate
 }

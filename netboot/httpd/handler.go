@@ -47,15 +47,15 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request, m netboot.Machine,
 		return
 	}
 	defer f.Body.Close()
+	var own *turn
 	if !m.Head && f.Size >= largeFile {
-		leave, err := s.wait(w, r, m)
-		if err != nil {
+		if own, err = s.wait(w, r, m); err != nil {
 			s.retry(w, m, f, name)
 			return
 		}
-		defer leave()
+		defer s.turns().leave(own)
 	}
-	s.send(w, r, m, f, name)
+	s.send(w, r, m, f, name, own)
 }
 
 // machine is what HTTP tells of who asks.
@@ -151,7 +151,7 @@ func say(w http.ResponseWriter, status int, text string) {
 
 // send sends f and tells of it: once when it begins, once when it is over. Of a
 // HEAD nothing is told, for nothing is sent.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, m netboot.Machine, f *netboot.File, name string) {
+func (s *Server) send(w http.ResponseWriter, r *http.Request, m netboot.Machine, f *netboot.File, name string, own *turn) {
 	e := netboot.Event{Step: netboot.StepFile, Machine: m, Node: f.Node, Name: f.Name, Size: f.Size}
 	if e.Name == "" {
 		e.Name = shown(name)
@@ -161,6 +161,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, m netboot.Machine,
 	}
 	began := time.Now()
 	out := newBody(w, r)
+	out.turn = own
 	if !out.all(r, f) {
 		h := w.Header()
 		h.Set("Content-Type", mediaType(f))

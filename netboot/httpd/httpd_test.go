@@ -512,27 +512,83 @@ func (f observerFunc) Observe(e netboot.Event) { f(e) }
 
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{free: 1}
-		ctx := t.Context()
-		if err := g.enter(ctx, time.Hour); err != nil {
-			t.Fatal(err)
+		g := newGate(1)
+		ctx, a := t.Context(), netip.MustParseAddr("10.1.0.11")
+		first := g.pass(a)
+		if first == nil {
+			t.Fatal("no turn is free")
 		}
-		if err := g.enter(ctx, time.Second); !errors.Is(err, errTurn) {
-			t.Errorf("second: %v, want %v", err, errTurn)
+		if own, err := g.enter(ctx, a, time.Second); own != nil || !errors.Is(err, errTurn) {
+			t.Errorf("second: %v, %v, want %v", own, err, errTurn)
 		}
-		in := make(chan error, 1)
-		go func() { in <- g.enter(ctx, time.Hour) }()
+		in := make(chan *turn, 1)
+		go func() {
+			own, _ := g.enter(ctx, a, slowTime/2)
+			in <- own
+		}()
 		synctest.Wait()
 		if len(g.waiting) != 1 {
 			t.Fatalf("%d wait, want 1", len(g.waiting))
 		}
-		g.leave()
-		if err := <-in; err != nil {
-			t.Errorf("third: %v", err)
+		g.leave(first)
+		third := <-in
+		if third == nil {
+			t.Error("third: no turn")
 		}
-		g.leave()
-		if g.free != 1 || len(g.waiting) != 0 {
-			t.Errorf("left with %d free, %d waiting", g.free, len(g.waiting))
+		g.leave(third)
+		g.leave(third)
+		g.leave(nil)
+		if g.free != 1 || len(g.waiting) != 0 || len(g.turns) != 0 || len(g.byAddr) != 0 {
+			t.Errorf("left with %+v", g)
+		}
+	})
+}
+
+// One address has no more than its share, and those behind it in the queue need
+// not wait for that.
+func TestGateShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(4)
+		greedy, other := netip.MustParseAddr("10.1.0.11"), netip.MustParseAddr("10.1.0.12")
+		first := g.pass(greedy)
+		if again := g.pass(greedy); first == nil || again != nil {
+			t.Fatalf("turns %v and %v, want one", first, again)
+		}
+		got := make(chan *turn)
+		go func() {
+			own, _ := g.enter(t.Context(), greedy, time.Hour)
+			got <- own
+		}()
+		synctest.Wait()
+		if own, err := g.enter(t.Context(), other, time.Second); err != nil {
+			t.Errorf("another address: %v, %v", own, err)
+		}
+		g.leave(first)
+		if own := <-got; own == nil || g.byAddr[greedy] != 1 || g.free != 2 {
+			t.Errorf("once its own has left: %v, %+v", own, g)
+		}
+	})
+}
+
+// Who is slow has his turn taken when another one waits, and not before.
+func TestGateTakesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1)
+		a := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, 0, n}) }
+		slow := g.pass(a(1))
+		time.Sleep(slowTime)
+		slow.took(time.Now())
+		time.Sleep(slowTime)
+		if own, err := g.enter(t.Context(), a(2), 0); own != nil || err == nil {
+			t.Errorf("%v, %v, though the turn is used", own, err)
+		}
+		own, err := g.enter(t.Context(), a(2), time.Second)
+		if own == nil || err != nil {
+			t.Fatalf("%v, %v, though nothing has moved for %v", own, err, slowTime)
+		}
+		g.leave(slow) // it has none
+		if g.pass(a(3)) != nil || g.free != 0 {
+			t.Errorf("a turn is given twice: %+v", g)
 		}
 	})
 }
@@ -547,10 +603,8 @@ func TestBusy(t *testing.T) {
 	if _, err := s.wait(nil, r, netboot.Machine{Agent: "iPXE/1.21.1"}); !errors.Is(err, errTurn) {
 		t.Errorf("iPXE: %v, want to be told to come back", err)
 	}
-	if leave, err := s.wait(nil, r, netboot.Machine{Agent: "esx-boot/2.0"}); err != nil {
-		t.Errorf("mboot: %v, want to be served", err)
-	} else {
-		leave()
+	if own, err := s.wait(nil, r, netboot.Machine{Agent: "esx-boot/2.0"}); own != nil || err != nil {
+		t.Errorf("mboot: %v, %v, want to be served without a turn", own, err)
 	}
 	rec := httptest.NewRecorder()
 	s.retry(rec, netboot.Machine{}, &netboot.File{Node: "n1"}, "x")

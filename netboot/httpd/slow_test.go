@@ -99,3 +99,40 @@ func lastEvent(w *world) netboot.Event {
 	}
 	return w.events[len(w.events)-1]
 }
+
+// A client that takes nothing keeps its turn from no one else for long; one that
+// takes a little all the time does.
+func TestSlowTurns(t *testing.T) {
+	for _, stops := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &pipes{conns: make(chan net.Conn)}
+			s := &Server{Opener: &world{files: map[string][]byte{"boot/x": noise(8 << 20)}}, Sends: 1}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- s.Serve(ctx, l) }()
+
+			slow := l.dial()
+			io.WriteString(slow, "GET /boot/x HTTP/1.1\r\nHost: x\r\n\r\n")
+			io.CopyN(io.Discard, slow, 1000)
+			for range slowTime/time.Second + 10 {
+				if !stops {
+					io.CopyN(io.Discard, slow, slice/10)
+				}
+				time.Sleep(time.Second)
+			}
+			next := l.dial()
+			io.WriteString(next, "GET /boot/x HTTP/1.1\r\nHost: x\r\nUser-Agent: iPXE/1.21.1\r\n\r\n")
+			first := make([]byte, 12)
+			io.ReadFull(next, first)
+			if got := string(first) == "HTTP/1.1 200"; got != stops {
+				t.Errorf("the first stops: %v; the next one hears %s", stops, first)
+			}
+			slow.Close()
+			next.Close()
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
