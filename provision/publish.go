@@ -57,13 +57,13 @@ func warning(format string, args ...any) error { return Warning{fmt.Errorf(forma
 // DHCPProblem is why a node will get no answer, or a wrong one, by DHCP; nil
 // if it is served. The words are makedhcp's.
 func DHCPProblem(snap *nodedb.Snapshot, n *nodedb.Node) error {
+	if raw := n.Attr("mac.mac"); raw != "" && len(n.MACs) == 0 {
+		return fmt.Errorf("Invalid mac address %s for %s", raw, n.Name)
+	}
 	if err := n.Check(); err != nil {
 		return err
 	}
 	if len(n.MACs) == 0 {
-		if raw := n.Attr("mac.mac"); raw != "" {
-			return fmt.Errorf("Invalid mac address %s for %s", raw, n.Name)
-		}
 		return warning("Unable to find mac address for %s", n.Name)
 	}
 	if !n.Addr.IsValid() {
