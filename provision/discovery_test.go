@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -219,11 +221,15 @@ func TestDiscoverScript(t *testing.T) {
 func TestAddressInUse(t *testing.T) {
 	s, _ := newService(t)
 	dynamicNet(t, s)
+	var log strings.Builder
+	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	held := netip.MustParseAddr("10.1.0.100")
 	asked := map[netip.Addr]int{}
-	s.Config.InUse = func(_ context.Context, ifname string, a netip.Addr) bool {
-		asked[a]++
-		return a == held
+	s.Config.InUse = func(_ context.Context, ifname string, a netip.Addr) net.HardwareAddr {
+		if asked[a]++; a == held {
+			return mac("52:54:00:00:99:99")
+		}
+		return nil
 	}
 	m := stranger(1, netboot.AskDiscover)
 	m.Interface = "eth0"
@@ -238,6 +244,15 @@ func TestAddressInUse(t *testing.T) {
 	}
 	if l := Leases(s.DB.Snapshot()); len(l) != 1 || !l[0].Bad || l[0].Addr != held {
 		t.Errorf("leases %+v, want the held address left alone", l)
+	}
+	if got := log.String(); strings.Count(got, "addr=10.1.0.100 by=52:54:00:00:99:99 network=net1") != 1 {
+		t.Errorf("the log does not say once who has it:\n%s", got)
+	}
+	m = stranger(2, netboot.AskDiscover)
+	m.MAC, m.Interface, m.Requested = mac("52:54:00:00:99:99"), "eth0", netip.MustParseAddr("10.1.0.105")
+	held = m.Requested
+	if p, err := s.Plan(t.Context(), m); err != nil || p.Addr.Addr() != held {
+		t.Errorf("who has an address asks for it: %+v %v", p, err)
 	}
 }
 

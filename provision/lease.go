@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -396,11 +397,15 @@ func (s *Service) leaseFor(ctx context.Context, snap *nodedb.Snapshot, nw *noded
 		if err != nil || m.Ask != netboot.AskDiscover || try > conflictTries || !asksFirst(snap) {
 			return addr, err
 		}
-		if s.leases.knows(m, addr) || !s.inUse(ctx, m, addr) {
+		by, used := "", false
+		if !s.leases.knows(m, addr) {
+			by, used = s.inUse(ctx, m, addr)
+		}
+		if !used {
 			s.leases.asked(m, addr)
 			return addr, nil
 		}
-		s.Log.Warn("an address of a dynamic range is in use by a machine that has no lease of it; left alone for a while", "addr", addr, "network", nw.Name)
+		s.Log.Warn("an address of a dynamic range is in use by a machine that has no lease of it; left alone for a while, or until margay release", "addr", addr, "by", by, "network", nw.Name)
 		if err := s.leases.avoid(ctx, m, addr); err != nil {
 			return netip.Addr{}, err
 		}
@@ -418,12 +423,17 @@ func asksFirst(snap *nodedb.Snapshot) bool {
 	return true
 }
 
-// inUse asks the network, by ARP where it is ours and by an echo behind relays.
-func (s *Service) inUse(ctx context.Context, m netboot.Machine, a netip.Addr) bool {
+// inUse asks the network whether an address is in use, and by whom: by ARP where
+// it is ours, and by an echo behind relays, which does not tell the MAC.
+func (s *Service) inUse(ctx context.Context, m netboot.Machine, a netip.Addr) (by string, used bool) {
 	if m.Relay.IsValid() {
-		return s.Ping != nil && s.Ping(ctx, a)
+		return "a machine behind " + m.Relay.String(), s.Ping != nil && s.Ping(ctx, a)
 	}
-	return s.InUse != nil && m.Interface != "" && s.InUse(ctx, m.Interface, a)
+	if s.InUse == nil || m.Interface == "" {
+		return "", false
+	}
+	mac := s.InUse(ctx, m.Interface, a)
+	return mac.String(), mac != nil && !bytes.Equal(mac, m.MAC) // it may have kept what another server gave it
 }
 
 // give finds the address for a machine and, when it takes it, writes that

@@ -104,10 +104,19 @@ func (j *journal) dhcp(n *nodedb.Node, e netboot.Event) {
 		return // the running system renews its lease
 	}
 	if e.Step == netboot.StepOffer {
-		j.addBy(e.Machine, n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks, offered %s", asker(m), e.Addr))
+		j.addBy(e.Machine, n.Name, n.Mode, StepDHCP, asker(m)+" asks, "+offered(e))
 	} else if e.Step == netboot.StepNak {
 		j.addBy(e.Machine, n.Name, n.Mode, StepDHCP, fmt.Sprintf("%s asks for %s, which is not its address; told so", asker(m), m.Requested))
 	}
+}
+
+// offered is what an OFFER has for a machine; in proxy mode its address is
+// another server's to give.
+func offered(e netboot.Event) string {
+	if e.Machine.Proxy {
+		return "told to boot " + e.Name
+	}
+	return "offered " + e.Addr.String()
 }
 
 // bootIsUnderWay says whether the running boot is past its first words, so

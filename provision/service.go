@@ -34,9 +34,9 @@ type Config struct {
 	TFTPPort int    // 69, but in tests
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
-	// InUse asks a network whether an address is taken already, before it is
-	// given to a machine; nil: not asked.
-	InUse func(ctx context.Context, ifname string, addr netip.Addr) bool
+	// InUse asks a network who has an address already, before it is given to a
+	// machine; nil: not asked. It returns nil where nobody says so.
+	InUse func(ctx context.Context, ifname string, addr netip.Addr) net.HardwareAddr
 	// Ping does so for networks behind relays; nil: not asked.
 	Ping func(ctx context.Context, addr netip.Addr) bool
 	// Neighbor is the interface that answers for an address on our networks,

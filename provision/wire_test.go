@@ -581,3 +581,21 @@ func TestNoBoot(t *testing.T) {
 		}
 	}
 }
+
+// TestProxyTimeline: in proxy mode a machine is told what to boot, and no address.
+func TestProxyTimeline(t *testing.T) {
+	s, _ := newService(t)
+	m := netboot.Machine{MAC: mac("52:54:00:00:00:01"), Local: server, Ask: netboot.AskDiscover, PXE: true, Proxy: true, Firmware: netboot.UEFI64}
+	s.Observe(netboot.Event{Step: netboot.StepOffer, Proto: "dhcp", Machine: m, Node: "esx1", Name: "xcat/xnba.efi", Done: true})
+	m.Proxy = false
+	s.Observe(netboot.Event{Step: netboot.StepOffer, Proto: "dhcp", Machine: m, Node: "esx1", Addr: from1.Addr, Done: true})
+	var said []string
+	for _, b := range s.Views([]string{"esx1"})[0].Boots {
+		for _, st := range b.Steps {
+			said = append(said, st.Text)
+		}
+	}
+	if got, want := strings.Join(said, "; "), "uefi PXE asks, told to boot xcat/xnba.efi; uefi PXE asks, offered 10.1.0.11"; got != want {
+		t.Errorf("the timeline says %q, want %q", got, want)
+	}
+}

@@ -296,13 +296,13 @@ func (d *daemon) dhcpServer() *dhcp.Server {
 // arpWait is how long a network is given to say that an address is taken.
 const arpWait = 300 * time.Millisecond
 
-// inUse asks a network whether an address is taken.
-func (d *daemon) inUse(ctx context.Context, ifname string, addr netip.Addr) bool {
+// inUse asks a network who has an address; nil: nobody says so.
+func (d *daemon) inUse(ctx context.Context, ifname string, addr netip.Addr) net.HardwareAddr {
 	mac, err := dhcp.InUse(ctx, ifname, addr, arpWait)
 	if err != nil {
 		d.log.Debug("asking whether an address is in use", "addr", addr, "err", err)
 	}
-	return mac != nil
+	return mac
 }
 
 // ping asks an address behind a relay whether it is there.
