@@ -6,24 +6,28 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
 
 const (
-	// maxConns bounds the connections at once, idleTime how long one may say
-	// nothing (RFC 7766, 6.2.3).
+	// maxConns bounds the connections at once, maxOwn those of one address, and
+	// idleTime how long one may say nothing (RFC 7766, 6.2.2 and 6.2.3).
 	maxConns = 256
+	maxOwn   = 32
 	idleTime = 10 * time.Second
 
 	maxMessage = 65535
 )
 
 // serveTCP answers connections, each question in its turn. When there are too
-// many the next waits in the kernel's queue.
+// many the next waits in the kernel's queue; but of one address it is closed, or
+// all could be its own.
 func (s *Server) serveTCP(ctx context.Context, c *Conn) error {
 	defer context.AfterFunc(ctx, func() { c.tcp.Close() })()
 	slots := make(chan struct{}, maxConns)
+	var own counted
 	var open sync.WaitGroup
 	defer open.Wait()
 	for {
@@ -44,12 +48,47 @@ func (s *Server) serveTCP(ctx context.Context, c *Conn) error {
 			}
 			continue
 		}
+		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+		if !own.enter(from, maxOwn) {
+			conn.Close()
+			<-slots
+			s.count.dropped.Add(1)
+			continue
+		}
 		open.Add(1)
 		go func() {
-			defer func() { conn.Close(); <-slots; open.Done() }()
+			defer func() { conn.Close(); own.leave(from); <-slots; open.Done() }()
 			defer context.AfterFunc(ctx, func() { conn.Close() })()
-			s.talk(ctx, conn)
+			s.talk(ctx, conn, from)
 		}()
+	}
+}
+
+// A counted counts what each address has.
+type counted struct {
+	mu sync.Mutex
+	n  map[netip.Addr]int // guarded by mu
+}
+
+// enter says whether one more of an address is no more than most.
+func (c *counted) enter(a netip.Addr, most int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = make(map[netip.Addr]int)
+	}
+	if c.n[a] >= most {
+		return false
+	}
+	c.n[a]++
+	return true
+}
+
+func (c *counted) leave(a netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n[a]--; c.n[a] == 0 {
+		delete(c.n, a)
 	}
 }
 
@@ -65,8 +104,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // talk answers one connection until it ends or bores us.
-func (s *Server) talk(ctx context.Context, conn *net.TCPConn) {
-	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+func (s *Server) talk(ctx context.Context, conn *net.TCPConn, from netip.Addr) {
 	in, out := make([]byte, 0, 512), make([]byte, 0, 4096)
 	var q query
 	for {
