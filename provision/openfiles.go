@@ -182,7 +182,12 @@ func (b *openBody) Close() error {
 }
 
 // Extent has the body sent by sendfile(2), as netboot.Extents says.
-func (b *openBody) Extent(off int64) (f *os.File, at, n int64) { return b.file.f, off, b.Size() - off }
+func (b *openBody) Extent(off int64) (f *os.File, at, n int64) {
+	if off >= b.Size() {
+		return nil, 0, 0
+	}
+	return b.file.f, off, b.Size() - off
+}
 
 // Local says what netboot.Extents asks.
 func (b *openBody) Local() bool { return b.file.local }

@@ -169,6 +169,23 @@ func TestOpenFilesAtOnce(t *testing.T) {
 	readers.Wait()
 }
 
+// Nothing lies at the end of a file and beyond.
+func TestOpenFileEnds(t *testing.T) {
+	s, _ := newService(t)
+	f, err := s.Open(t.Context(), from1, "install/esxi8/x86_64/b.b00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Body.Close()
+	body := f.Body.(*openBody)
+	for off, want := range map[int64]int64{0: 5, 4: 1, 5: 0, 6: 0} {
+		in, at, n := body.Extent(off)
+		if n != want || (in != nil) != (want > 0) || in != nil && at != off {
+			t.Errorf("at %d: %v, %d, %d; want %d bytes", off, in, at, n, want)
+		}
+	}
+}
+
 // A file is local where its file system is one of those that ask nobody.
 func TestIsLocal(t *testing.T) {
 	for name, want := range map[string]bool{"/dev/shm": true, "/proc/self/status": false, "/sys/kernel": false} {

@@ -262,6 +262,24 @@ func TestExtentsCutShort(t *testing.T) {
 	}
 }
 
+// Where a body says that no byte lies, none is looked for again and again.
+func TestExtentsOfNothing(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m := &medium{SectionReader: io.NewSectionReader(strings.NewReader(""), 0, 0), pieces: []piece{{f, 0, 0}}}
+	n, err := (&quick{}).sendPieces(nowhere{m}, 0, 1<<20, nil)
+	if n != 0 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+type nowhere struct{ *medium }
+
+func (w nowhere) Extent(off int64) (*os.File, int64, int64) { return w.pieces[0].f, off, -off }
+
 // What cannot be read is not put down to the client.
 func TestUnreadable(t *testing.T) {
 	for _, size := range []int64{100, 100_000} {

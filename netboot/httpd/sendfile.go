@@ -111,7 +111,7 @@ func (c *quick) sendPieces(where netboot.Extents, pos, n int64, moved func(int64
 	local := isLocal(where)
 	for total < n {
 		f, at, most := where.Extent(pos + total)
-		if f == nil {
+		if f == nil || most <= 0 {
 			return total, nil
 		}
 		want := min(most, n-total)

@@ -163,7 +163,7 @@ func (x pieces) ReadAt(p []byte, off int64) (done int, err error) {
 	for done < len(p) {
 		at := off + int64(done)
 		f, from, n := x.Extent(at)
-		if f == nil {
+		if f == nil || n <= 0 { // or it would never end
 			n, err := x.extents.ReadAt(p[done:], at)
 			return done + n, err
 		}

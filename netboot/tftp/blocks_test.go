@@ -35,7 +35,8 @@ func TestCached(t *testing.T) {
 // A medium lies in pieces of a file, and some of it nowhere.
 type medium struct {
 	*bytes.Reader
-	f *os.File
+	f    *os.File
+	ends bool // it names its file at the end too, where no byte is
 }
 
 func (m medium) Extent(off int64) (f *os.File, at, n int64) {
@@ -45,6 +46,9 @@ func (m medium) Extent(off int64) (f *os.File, at, n int64) {
 	case off < 8000:
 		return nil, 0, 8000 - off
 	case off < 12000:
+		return m.f, off - 8000, 12000 - off
+	}
+	if m.ends {
 		return m.f, off - 8000, 12000 - off
 	}
 	return nil, 0, 0
@@ -67,8 +71,8 @@ func TestPieces(t *testing.T) {
 	}
 	defer f.Close()
 	whole := append(append(bytes.Clone(disk[1000:6000]), make([]byte, 3000)...), disk[:4000]...)
-	for _, size := range []int{1, 512, 1428, 12000, 20000} {
-		r := readerAt(medium{bytes.NewReader(whole), f})
+	for i, size := range []int{1, 512, 1428, 12000, 20000, 1, 512, 1428, 12000, 20000} {
+		r := readerAt(medium{bytes.NewReader(whole), f, i >= 5})
 		if _, ok := r.(*ahead); !ok {
 			t.Fatalf("read by %T", r)
 		}
