@@ -43,6 +43,7 @@ func (s *Service) Doctor(served []Interface) []Check {
 	out = append(out, s.checkDisk(snap)...)
 	out = append(out, s.checkMedia(snap)...)
 	out = append(out, checkNames(snap)...)
+	out = append(out, s.checkRanges(snap)...)
 	out = append(out, s.checkStalls(snap)...)
 	return append(out, s.checkNodes(snap)...)
 }

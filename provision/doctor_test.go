@@ -64,6 +64,10 @@ func TestDoctorFaults(t *testing.T) {
 		{"no domain", checkNames(snap(node("n1", "hosts.ip=10.1.0.5"))), "the site has no domain, so no name is answered", "chdef -t site domain=..."},
 		{"names that share an address", checkNames(snap(nodedbtest.Site("domain", "cluster"), node("n1", "hosts.ip=10.1.0.5"), node("n2", "hosts.ip=10.1.0.5"))),
 			"forward and reverse disagree: ", "give each name an address of its own"},
+		{"a range with room", ranges(t), "", ""},
+		{"a range that is used up", ranges(t, "10.1.0.100", "10.1.0.101"), "used up: 2 addresses leased", "chdef -t network net1 dynamicrange="},
+		{"a range with one left", ranges(t, "10.1.0.101"), "", ""},
+		{"a word that DHCP does not know", ranges(t, ""), "site.dhcpstatements: opshun", "until then no machine there is answered"},
 		{"a node without its image", medialess(t), "it could not boot now: ", "correct it, then nodeset it again"},
 	}
 	for _, tt := range tests {
@@ -81,6 +85,21 @@ func TestDoctorFaults(t *testing.T) {
 			t.Errorf("%s: %d faults: %+v", tt.name, faults, tt.checks)
 		}
 	}
+}
+
+// ranges is checkRanges of two addresses, of which some are leased; one that is
+// empty stands for statements that are not understood.
+func ranges(t *testing.T, leased ...string) []Check {
+	s, c := newService(t)
+	nodedbtest.Put(t, s.DB, nodedbtest.Network("net1", "10.1.0.0", "255.255.255.0", "networks.dynamicrange=10.1.0.100-10.1.0.101"))
+	for _, a := range leased {
+		r := nodedbtest.Record(kindLease, a, fmt.Sprintf("lease.expires=%d", c.now.Unix()+60))
+		if a == "" {
+			r = nodedbtest.Site("dhcpstatements", "opshun 1;")
+		}
+		nodedbtest.Put(t, s.DB, r)
+	}
+	return s.checkRanges(s.DB.Snapshot())
 }
 
 // medialess is checkNodes of a node whose image has no tree.

@@ -20,7 +20,7 @@ var doctorCmd = &Command{
 	Short: "look at everything that machines need to boot, with the way out for each fault",
 	Long: `Look at everything that machines need to boot: interfaces and networks, ports and
 who else holds them, capabilities, the packet filter's rules, other DHCP servers,
-names both ways, clock, MTU, disk space, media, the certificate of HTTPS, the
+names both ways, dynamic ranges, clock, MTU, disk space, media, the certificate of HTTPS, the
 exports on which guests' disks are to be, and every node that is set to boot from
 the network or that stopped on its way. Each fault comes with its way out; exit
 status 1 if there is one. With --json each check is an object: its level ok or

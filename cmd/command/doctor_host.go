@@ -148,6 +148,10 @@ func packets(s *Session) []played {
 			}
 			out = append(out, played{firewall.Packet{Proto: p.network, Port: p.port, Interface: ifname}, fmt.Sprintf("%s (%s %d)%s", p.name, p.network, p.port, on)})
 			switch p.name {
+			case "DHCP":
+				if slices.Contains(s.Proxied, ifname) { // PXE 2.1, 2.2.3
+					out = append(out, played{firewall.Packet{Proto: "udp", Port: 4011, Interface: ifname}, "proxy DHCP (udp 4011)" + on})
+				}
 			case "TFTP":
 				out = append(out, played{firewall.Packet{Proto: "udp", Port: 40000, Interface: ifname, Answer: true}, "what machines answer to TFTP" + on})
 			case "DNS":

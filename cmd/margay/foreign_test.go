@@ -104,6 +104,20 @@ func TestDoctorProxy(t *testing.T) {
 	if text, ok := s.do("doctor"); ok || !strings.Contains(text, nobody) {
 		t.Errorf("beside nobody, doctor says (%v)\n%s", ok, text)
 	}
+	t.Run("firewall", func(t *testing.T) {
+		nft := netboottest.Binary(t, "nft")
+		filter := func(words string) {
+			t.Helper()
+			if err := ours.Run(exec.Command(nft, words)); err != nil {
+				t.Fatalf("nft %s: %v", words, err)
+			}
+		}
+		filter("table inet t { chain in { type filter hook input priority 0; udp dport 4011 drop; }; }")
+		defer filter("delete table inet t")
+		if text, _ := s.do("doctor", "--quick"); !strings.Contains(text, "FAIL firewall: proxy DHCP (udp 4011) on eth0 is dropped") {
+			t.Errorf("port 4011 is shut, and doctor says\n%s", text)
+		}
+	})
 	for _, tt := range []struct {
 		name, want string
 		args       []string
