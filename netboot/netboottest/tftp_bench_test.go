@@ -283,19 +283,24 @@ func children(pid int) (all []int) {
 	return all
 }
 
-// compare runs rounds of loads against peers and prints a table of medians.
+// compare runs rounds of loads against peers and prints a table of medians, and
+// how many times each other's rate the first peer has, with the middle half of
+// the rounds. All are asked for one load within
+// seconds, as a machine's speed comes and goes, and another is the first of them
+// in each round.
 func compare(t *testing.T, b *lab, mode string, peers []peer, titles []string, loads []load, wait func(*testing.T, *lab)) {
 	rounds := int(benchNumber("BENCH_ROUNDS", 5))
+	if only := os.Getenv("BENCH_ONLY"); only != "" {
+		peers = slices.DeleteFunc(peers, func(p peer) bool { return !slices.Contains(strings.Split(only, ","), p.name) })
+	}
 	scores := map[string][][]score{}
-	for range rounds {
-		for _, p := range peers {
-			if only := os.Getenv("BENCH_ONLY"); only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
-				continue
-			}
-			for i, l := range loads {
+	for round := range rounds {
+		for i, l := range loads {
+			for at := range peers {
+				p := peers[(at+round)%len(peers)]
 				pid, stop := b.start(t, p)
 				if stop == nil {
-					break
+					continue
 				}
 				if t.Failed() {
 					return
@@ -329,6 +334,23 @@ func compare(t *testing.T, b *lab, mode string, peers []peer, titles []string, l
 			if fault != "" {
 				t.Logf("%s, %s: %s", p.name, titles[i], fault)
 			}
+		}
+		out.WriteString("\n")
+	}
+	own := scores[peers[0].name]
+	for _, p := range peers[1:] {
+		if own == nil || scores[p.name] == nil {
+			continue
+		}
+		fmt.Fprintf(&out, "of %-9s", p.name)
+		for i := range loads {
+			var share []float64
+			for round, s := range own[i] {
+				share = append(share, s.mbps()/scores[p.name][i][round].mbps())
+			}
+			slices.Sort(share)
+			n := len(share)
+			fmt.Fprintf(&out, "%13.3f (%5.3f to %5.3f)", share[n/2], share[n/4], share[n-1-n/4])
 		}
 		out.WriteString("\n")
 	}
