@@ -53,7 +53,10 @@ func attempt(snap *nodedb.Snapshot, node string) *Attempt {
 	if !ok {
 		return nil
 	}
-	at, _ := time.Parse(time.RFC3339, r.Attrs["attempt.at"])
+	var at time.Time
+	if text := r.Attrs["attempt.at"]; text != "" {
+		at, _ = time.Parse(time.RFC3339, text)
+	}
 	return &Attempt{
 		Node:   node,
 		Secret: r.Attrs["attempt.secret"],
@@ -68,6 +71,9 @@ func attempt(snap *nodedb.Snapshot, node string) *Attempt {
 }
 
 func atoi(s string) int {
+	if s == "" {
+		return 0
+	}
 	n, _ := strconv.Atoi(s)
 	return n
 }

@@ -20,7 +20,7 @@ func (s *Service) Observe(e netboot.Event) {
 	if node == "" {
 		node = s.nodeAt(snap, e.Machine)
 	}
-	if no := (*netboot.Refusal)(nil); errors.As(e.Err, &no) && no.Alarm {
+	if no, ok := errors.AsType[*netboot.Refusal](e.Err); ok && no.Alarm {
 		s.journal.alarm(node)
 	}
 	if e.Step == netboot.StepRefused && !sought(e) {

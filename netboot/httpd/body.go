@@ -43,7 +43,8 @@ type body struct {
 
 func newBody(w http.ResponseWriter, r *http.Request) *body {
 	if own, ok := w.(*reply); ok {
-		return &body{ResponseWriter: w, conn: own.conn, reply: own, length: -1}
+		own.writer = body{ResponseWriter: w, conn: own.conn, reply: own, length: -1}
+		return &own.writer
 	}
 	conn, _ := r.Context().Value(quickKey{}).(*quick)
 	return &body{ResponseWriter: w, control: http.NewResponseController(w), conn: conn, length: -1}
@@ -93,11 +94,13 @@ func (b *body) extend() {
 	}
 	b.extended = now
 	b.turn.took(now)
-	if b.reply != nil {
+	switch {
+	case b.reply == nil:
+		_ = b.control.SetWriteDeadline(now.Add(stallTime))
+	case now.Sub(b.conn.extended) > time.Second: // by an answer before
+		b.conn.extended = now
 		_ = b.conn.SetWriteDeadline(now.Add(stallTime))
-		return
 	}
-	_ = b.control.SetWriteDeadline(now.Add(stallTime))
 }
 
 func (b *body) Write(p []byte) (int, error) {

@@ -20,15 +20,19 @@ type quick struct {
 	net.Conn
 	raw   syscall.RawConn // nil: Conn's own calls are used
 	ahead []byte          // was read before, and is to be read first
+	in    *call
+	out   *call
 
-	widened bool // has its room for good
+	widened  bool      // has its room for good
+	awaited  time.Time // until when a front reads
+	extended time.Time // when a reply had its time anew
 }
 
 func newQuick(c net.Conn) *quick {
 	q := &quick{Conn: c}
 	if tcp, ok := c.(*net.TCPConn); ok && !raced {
 		if raw, err := tcp.SyscallConn(); err == nil {
-			q.raw = raw
+			q.raw, q.in, q.out = raw, newCall(raw.Read, unix.SYS_RECVFROM), newCall(raw.Write, unix.SYS_SENDTO)
 		}
 	}
 	return q
@@ -45,7 +49,7 @@ func (c *quick) Read(p []byte) (int, error) {
 	case c.raw == nil:
 		return c.Conn.Read(p)
 	}
-	n, no, err := call(c.raw.Read, unix.SYS_RECVFROM, p, 0)
+	n, no, err := c.in.do(p, 0)
 	switch {
 	case err != nil:
 		return 0, err
@@ -62,7 +66,7 @@ func (c *quick) Write(p []byte) (total int, err error) {
 		return c.Conn.Write(p)
 	}
 	for len(p) > 0 {
-		n, no, err := call(c.raw.Write, unix.SYS_SENDTO, p, unix.MSG_NOSIGNAL)
+		n, no, err := c.out.do(p, unix.MSG_NOSIGNAL)
 		switch {
 		case err != nil:
 			return total, err
@@ -75,20 +79,40 @@ func (c *quick) Write(p []byte) (total int, err error) {
 	return total, nil
 }
 
-// call reads or writes once there is something to read or room. The error is
-// that of a deadline or of a closed connection.
-func call(ready func(func(uintptr) bool) error, trap uintptr, p []byte, flags int) (n int, no unix.Errno, err error) {
-	err = ready(func(fd uintptr) bool {
-		for {
-			var r uintptr
-			r, _, no = unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), uintptr(flags), 0, 0)
-			n = int(r)
-			if no != unix.EINTR {
-				return no != unix.EAGAIN
-			}
+// A call reads, or writes, one after the other. Nothing is made anew for each.
+type call struct {
+	ready func(func(fd uintptr) (done bool)) error
+	once  func(fd uintptr) (done bool)
+	trap  uintptr
+	p     []byte
+	flags int
+	n     int
+	no    unix.Errno
+}
+
+func newCall(ready func(func(uintptr) bool) error, trap uintptr) *call {
+	c := &call{ready: ready, trap: trap}
+	c.once = c.try
+	return c
+}
+
+// do reads or writes once there is something to read or room. The error is that
+// of a deadline or of a closed connection.
+func (c *call) do(p []byte, flags int) (n int, no unix.Errno, err error) {
+	c.p, c.flags, c.n, c.no = p, flags, 0, 0
+	err = c.ready(c.once)
+	c.p = nil
+	return c.n, c.no, err
+}
+
+func (c *call) try(fd uintptr) bool {
+	for {
+		r, _, no := unix.RawSyscall6(c.trap, fd, uintptr(unsafe.Pointer(&c.p[0])), uintptr(len(c.p)), uintptr(c.flags), 0, 0)
+		c.n, c.no = int(r), no
+		if no != unix.EINTR {
+			return no != unix.EAGAIN
 		}
-	})
-	return n, no, err
+	}
 }
 
 // watch returns a context that is done once the other side has closed its end.
@@ -97,6 +121,7 @@ func call(ready func(func(uintptr) bool) error, trap uintptr, p []byte, flags in
 func (c *quick) watch(ctx context.Context) (watched context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
+	c.awaited = time.Time{}
 	_ = c.SetReadDeadline(time.Time{})
 	go func() {
 		defer close(ended)
@@ -118,7 +143,7 @@ func (c *quick) gone() bool {
 		return false
 	}
 	var first [1]byte
-	n, no, err := call(c.raw.Read, unix.SYS_RECVFROM, first[:], unix.MSG_PEEK)
+	n, no, err := c.in.do(first[:], unix.MSG_PEEK)
 	return err == nil && (no != 0 || n == 0)
 }
 

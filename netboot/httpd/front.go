@@ -199,10 +199,17 @@ func (f *front) head(c *quick, buf []byte, n int, patience time.Duration) (read,
 	}
 }
 
-// await gives the client so long for what it is to say; false if the server
-// stops.
+// await gives the client so long for what it is to say, or up to a second less;
+// false if the server stops.
 func (f *front) await(c *quick, patience time.Duration) bool {
-	return c.SetReadDeadline(time.Now().Add(patience)) == nil && !f.stopping.Load()
+	end := time.Now().Add(patience)
+	if more := end.Sub(c.awaited); more < 0 || more > time.Second {
+		c.awaited = end
+		if c.SetReadDeadline(end) != nil {
+			return false
+		}
+	}
+	return !f.stopping.Load()
 }
 
 func (f *front) answer(c *quick, r *http.Request, m netboot.Machine, name string) (again bool) {
@@ -262,15 +269,15 @@ func (s *Server) plain(head []byte, last *asked) (r *http.Request, name string) 
 	return r, withQuery(name, r.URL)
 }
 
-// next returns the request that has the same header, and another first line; nil
-// if that is to be read anew.
+// next makes of the request one that has the same header, and another first
+// line; nil if that is to be read anew. No one keeps a request beyond its answer.
 func (a *asked) next(line []byte) *http.Request {
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	target, ok := bytes.CutSuffix(rest, []byte(" HTTP/1.1"))
 	if !ok || len(target) == 0 || target[0] != '/' || !words(target, "/-_.~") {
 		return nil
 	}
-	r := a.r.WithContext(a.r.Context())
+	r := a.r
 	switch string(method) {
 	case http.MethodGet:
 		r.Method = http.MethodGet
@@ -279,8 +286,10 @@ func (a *asked) next(line []byte) *http.Request {
 	default:
 		return nil
 	}
-	r.RequestURI = string(target)
-	r.URL = &url.URL{Path: r.RequestURI}
+	if r.RequestURI != string(target) {
+		r.RequestURI = string(target)
+	}
+	*r.URL = url.URL{Path: r.RequestURI}
 	return r
 }
 

@@ -26,6 +26,7 @@ type reply struct {
 	sent   int64         // of the body
 	body   []byte
 	out    *bytes.Buffer
+	writer body // what writes it, of a file
 	err    error
 }
 
