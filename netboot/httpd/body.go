@@ -94,13 +94,11 @@ func (b *body) extend() {
 	}
 	b.extended = now
 	b.turn.took(now)
-	switch {
-	case b.reply == nil:
+	if b.reply == nil {
 		_ = b.control.SetWriteDeadline(now.Add(stallTime))
-	case now.Sub(b.conn.extended) > time.Second: // by an answer before
-		b.conn.extended = now
-		_ = b.conn.SetWriteDeadline(now.Add(stallTime))
+		return
 	}
+	b.conn.extend(now)
 }
 
 func (b *body) Write(p []byte) (int, error) {

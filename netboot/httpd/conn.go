@@ -160,6 +160,16 @@ func (c *quick) cork(on bool) {
 	_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, n) })
 }
 
+// extend gives the client its time for an answer, unless one before did so within
+// a second.
+func (c *quick) extend(now time.Time) {
+	if now.Sub(c.extended) <= time.Second {
+		return
+	}
+	c.extended = now
+	_ = c.SetWriteDeadline(now.Add(stallTime))
+}
+
 func (c *quick) fault(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
 }

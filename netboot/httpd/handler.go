@@ -30,6 +30,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.ours(name):
 		s.file(w, r, machine(r), withQuery(name, r.URL))
 	default:
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stallTime)) // it may be an older one's
 		s.Fallback.ServeHTTP(w, r)
 	}
 }
@@ -139,6 +140,9 @@ func refusalScript(r *netboot.Refusal) string {
 
 // say answers with a sentence.
 func say(w http.ResponseWriter, status int, text string) {
+	if _, own := w.(*reply); !own { // which knows when it is sent
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stallTime))
+	}
 	text += "\n"
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")

@@ -168,6 +168,9 @@ func (w *reply) end() bool {
 			w.length = int64(len(w.body))
 			w.header.Set("Content-Length", strconv.FormatInt(w.length, 10))
 		}
+		if w.file == nil { // else it has its time
+			w.conn.extend(time.Now())
+		}
 		_ = w.flush()
 	}
 	return w.err == nil && !w.last && (w.bare() || w.sent == w.length)

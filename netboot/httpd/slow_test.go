@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -129,6 +130,36 @@ func TestSlowTurns(t *testing.T) {
 			}
 			slow.Close()
 			next.Close()
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A client that asks on and on for what it does not get, and reads no answer, is
+// hung up on: by a front, and by net/http for what it reads.
+func TestDeafClients(t *testing.T) {
+	for _, request := range []string{
+		"GET /boot/none HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /boot/none HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+		"GET /page HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &pipes{conns: make(chan net.Conn)}
+			s := &Server{Opener: &world{}, Fallback: http.NotFoundHandler()}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- s.Serve(ctx, l) }()
+			c := l.dial()
+			defer c.Close()
+			io.WriteString(c, request) // and what answers it waits for its reader
+			time.Sleep(stallTime + time.Second)
+			synctest.Wait()
+			if n := s.Load().Conns; n != 0 {
+				t.Errorf("%q: %d connections are open", request, n)
+			}
 			cancel()
 			if err := <-done; err != nil {
 				t.Error(err)
