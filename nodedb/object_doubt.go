@@ -30,14 +30,23 @@ func (s *Snapshot) Doubts(names []string) []Doubt {
 	return d.list
 }
 
-// Doubts returns what about a network does not parse.
-func (n *Network) Doubts() []Doubt {
-	err := n.Check()
-	if err == nil {
-		return nil
+// Doubts returns what about a network does not parse, and the servers that
+// machines will not be told of.
+func (n *Network) Doubts() (list []Doubt) {
+	if err := n.Check(); err != nil {
+		list = append(list, Doubt{Node: n.Name, Wrong: true, Text: strings.TrimPrefix(bare(err), "network "+n.Name+": ")})
 	}
-	text := bare(err)
-	return []Doubt{{Node: n.Name, Wrong: true, Text: strings.TrimPrefix(text, "network "+n.Name+": ")}}
+	for _, c := range []struct {
+		column string
+		words  []string
+	}{{"nameservers", n.Nameservers}, {"ntpservers", n.NTPServers}, {"logservers", n.LogServers}, {"dhcpserver", []string{n.DHCPServer}}, {"tftpserver", []string{n.TFTPServer}}} {
+		for _, w := range c.words {
+			if _, err := parseAddr(w); err != nil && w != "" && w != Master {
+				list = append(list, Doubt{Node: n.Name, Text: fmt.Sprintf("%s: %q is neither an address nor %s, and DHCP passes over it", c.column, w, Master)})
+			}
+		}
+	}
+	return list
 }
 
 // bare is an error's text without its class.

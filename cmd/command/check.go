@@ -57,11 +57,17 @@ func check(_ context.Context, s *Session, args []string) error {
 	return nil
 }
 
-// statementDoubts are about DHCP statements that would not be understood.
+// statementDoubts are about DHCP statements, and what the site says of DHCP, that
+// would not be understood.
 func statementDoubts(snap *nodedb.Snapshot) (list []nodedb.Doubt) {
 	note := func(name string, err error) {
 		if err != nil {
 			list = append(list, nodedb.Doubt{Node: name, Text: strings.TrimPrefix(defError(err), "node "+name+": "), Wrong: true})
+		}
+	}
+	for _, key := range provision.DHCPSiteKeys {
+		if err := provision.DHCPSiteProblem(key, snap.Site(key)); err != nil {
+			list = append(list, nodedb.Doubt{Node: "site", Text: key + ": " + err.Error(), Wrong: true})
 		}
 	}
 	for _, nw := range snap.Networks() {

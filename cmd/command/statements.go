@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -10,11 +11,11 @@ import (
 
 // checkStatements refuses DHCP statements that would not be understood, at a
 // place of the table where such are kept: a column, or site and a key; and what
-// the site says of DNS likewise. What is worked out for each node is left to
+// the site says of DNS and DHCP likewise. What is worked out for each node is left to
 // margay check.
 func checkStatements(place, value string) error {
 	if key, ok := strings.CutPrefix(place, "site."); ok {
-		if err := provision.DNSSiteProblem(key, value); err != nil {
+		if err := cmp.Or(provision.DNSSiteProblem(key, value), provision.DHCPSiteProblem(key, value)); err != nil {
 			return fmt.Errorf("%s: %v", place, err)
 		}
 	}
