@@ -61,6 +61,8 @@ func portChecks(s *Session) []provision.Check {
 			out = append(out, provision.Check{Name: name, Text: fmt.Sprintf("off in this daemon; port %d is held by %s", p.standard, who), Way: "stop that and start the daemon without " + p.flag + " off"})
 		case p.port == 0:
 			out = append(out, provision.Check{Name: name, Text: "off in this daemon", Way: "start it without " + p.flag + " off"})
+		case p.name == "DHCP" && !s.Ports.Links && s.Ports.DHCP.Addr().IsLoopback():
+			out = append(out, provision.Check{Name: name, Text: "served on no interface", Way: "correct site.dhcpinterfaces, or name one with --interface, and start the daemon anew"})
 		case len(others) > 0:
 			out = append(out, provision.Check{Name: name, Text: fmt.Sprintf("port %d is served, and held by %s too, which takes requests away", p.port, who), Way: "stop " + others[0]})
 		case p.port != p.standard && p.standard < 100 && p.name != "HTTP":

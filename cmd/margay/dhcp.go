@@ -84,6 +84,9 @@ func (d *daemon) listenLinks(ctx context.Context) error {
 		}
 		d.links = append(d.links, &link{Interface: i, mode: mode, conn: conn})
 	}
+	if len(d.links) == 0 {
+		d.log.Warn("DHCP is served on no interface: --interface and site.dhcpinterfaces leave out all that have an address", "dhcpinterfaces", d.db.Snapshot().Site("dhcpinterfaces"))
+	}
 	// A socket that is bound to an interface hears nothing from this host
 	// itself: margay probe asks here.
 	var err error

@@ -144,6 +144,21 @@ func TestDoctorProxy(t *testing.T) {
 	}
 }
 
+// TestNoInterface: a site that names no interface of ours is told that nobody is
+// served.
+func TestNoInterface(t *testing.T) {
+	ours := netboottest.NewLAN(t).NewHost(t, "10.5.0.1/24")
+	s, _ := startOn(t, ours)
+	s.must("chtab", "key=dhcpinterfaces", "site.value=nosuch0")
+	s.kill()
+	s, _ = startIn(t, ours, s.dir)
+	defer s.kill()
+	const want = "FAIL service DHCP: served on no interface; correct site.dhcpinterfaces"
+	if text, ok := s.do("doctor", "--quick"); ok || !strings.Contains(text, want) {
+		t.Errorf("doctor says (%v)\n%s\nwant %q", ok, text, want)
+	}
+}
+
 // TestDHCPOff: on an interface that is left to others by =off, or by the site's
 // dhcpinterfaces, margay says nothing to a node of its own, another server
 // serves it, and doctor takes it for no fault; TFTP is served there all the same.
