@@ -206,6 +206,7 @@ type dhcpGenerator struct {
 	owner    map[netip.Addr]int
 	out      []ipv4.Message
 	took     []time.Duration
+	most     time.Time // when all but one in a hundred had been served
 	marks    marks
 }
 
@@ -231,6 +232,9 @@ func (g *dhcpGenerator) run() marks {
 		}
 	}
 	g.marks.Seconds = time.Since(began).Seconds()
+	if n := len(g.machines) * 99 / 100; !g.load.Again && len(g.took) >= n { // others may have lost something, and wait
+		g.marks.Done, g.marks.Seconds = n, g.most.Sub(began).Seconds()
+	}
 	slices.Sort(g.took)
 	if len(g.took) > 0 {
 		g.marks.P99 = float64(g.took[len(g.took)*99/100].Microseconds()) / 1000
@@ -257,8 +261,9 @@ func (g *dhcpGenerator) start(now time.Time, since time.Duration) {
 				return
 			}
 			i %= len(g.machines)
-			if m := &g.machines[i]; m.state == 1 || m.state == 2 {
-				return
+			if m := &g.machines[i]; m.state == 1 || m.state == 2 { // it lost something, and waits
+				g.next++
+				continue
 			}
 		}
 		g.next++
@@ -324,7 +329,9 @@ func (g *dhcpGenerator) answer(b []byte, now time.Time) {
 		m.state = 3
 		g.open--
 		g.marks.Done++
-		g.took = append(g.took, now.Sub(m.began))
+		if g.took = append(g.took, now.Sub(m.began)); len(g.took) == len(g.machines)*99/100 {
+			g.most = now
+		}
 	}
 }
 
@@ -391,8 +398,8 @@ func loadDHCP(l dhcpLoad) func(*testing.T, *lab, int) marks {
 }
 
 // TestBenchDHCP: exchanges of DISCOVER, OFFER, REQUEST, ACK. From a pool each
-// of 20,000 machines takes a lease that lasts over a crash; reservations are
-// asked for over and over. Further columns have half as many machines begin each
+// of 20,000 machines takes a lease that lasts over a crash, and the rate is that
+// of the first 99 in a hundred; reservations are asked for over and over. Further columns have half as many machines begin each
 // second as that server answered at its best, and half as many for all as the best
 // of margay's peers did; or BENCH_RATE.
 func TestBenchDHCP(t *testing.T) {
