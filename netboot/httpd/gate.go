@@ -31,15 +31,16 @@ const (
 // turn: half of what it has for it.
 const slowTime = stallTime / 2
 
-// A gate gives so many turns at once, in the order in which they are asked for;
-// but to one address no more than its share, and where there is none left it
-// takes those of who is slow. Who has lost his turn goes on without.
+// A gate gives so many turns at once, in the order in which they are asked for.
+// Where none is left it takes those of who is slow, and of an address that has more
+// than its share for one that has less. Who has lost his turn goes on without.
 type gate struct {
 	mu      sync.Mutex // guards the rest
 	free    int
-	share   int // most turns of one address
+	share   int // turns of an address that no other one takes
 	turns   map[*turn]struct{}
 	byAddr  map[netip.Addr]int
+	over    int // addresses with more than their share
 	waiting []*turn
 }
 
@@ -61,7 +62,7 @@ func (g *gate) pass(addr netip.Addr) *turn {
 	t := &turn{addr: addr}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.give(t) {
+	if len(g.waiting) > 0 || !g.give(t) {
 		return nil
 	}
 	return t
@@ -113,42 +114,51 @@ func (g *gate) leave(t *turn) {
 func (g *gate) next() {
 	left := g.waiting[:0]
 	for i, t := range g.waiting {
-		if g.free == 0 && !g.takeBack() {
-			left = append(left, g.waiting[i:]...)
-			break
-		}
 		if g.give(t) {
 			close(t.given)
 			continue
 		}
 		left = append(left, t)
+		if g.over == 0 { // so none is left for others either
+			left = append(left, g.waiting[i+1:]...)
+			break
+		}
 	}
 	clear(g.waiting[len(left):])
 	g.waiting = left
 }
 
 func (g *gate) give(t *turn) bool {
-	if g.free == 0 || g.byAddr[t.addr] >= g.share {
+	if g.free == 0 && !g.takeBack(t.addr) {
 		return false
 	}
 	g.free--
 	g.turns[t] = struct{}{}
-	g.byAddr[t.addr]++
+	if g.byAddr[t.addr]++; g.byAddr[t.addr] == g.share+1 {
+		g.over++
+	}
 	t.took(time.Now())
 	return true
 }
 
-// takeBack ends the turn of one who is slow, and says whether there is such a
-// one.
-func (g *gate) takeBack() bool {
+// takeBack ends a turn for addr, and says whether there was one to take.
+func (g *gate) takeBack(addr netip.Addr) bool {
 	since := time.Now().Add(-slowTime).UnixNano()
+	var more *turn
 	for t := range g.turns {
 		if t.moved.Load() < since {
 			g.end(t)
 			return true
 		}
+		if g.over > 0 && g.byAddr[t.addr] > g.share {
+			more = t
+		}
 	}
-	return false
+	if more == nil || g.byAddr[addr] >= g.share {
+		return false
+	}
+	g.end(more)
+	return true
 }
 
 func (g *gate) end(t *turn) {
@@ -157,8 +167,11 @@ func (g *gate) end(t *turn) {
 	}
 	delete(g.turns, t)
 	g.free++
-	if g.byAddr[t.addr]--; g.byAddr[t.addr] == 0 {
+	switch g.byAddr[t.addr]--; g.byAddr[t.addr] {
+	case 0:
 		delete(g.byAddr, t.addr)
+	case g.share:
+		g.over--
 	}
 }
 

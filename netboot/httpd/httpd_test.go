@@ -544,15 +544,18 @@ func TestGate(t *testing.T) {
 	})
 }
 
-// One address has no more than its share, and those behind it in the queue need
-// not wait for that.
+// An address has all turns as long as no other one asks, and then its share; those
+// behind it in the queue need not wait for it.
 func TestGateShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(4)
-		greedy, other := netip.MustParseAddr("10.1.0.11"), netip.MustParseAddr("10.1.0.12")
-		first := g.pass(greedy)
-		if again := g.pass(greedy); first == nil || again != nil {
-			t.Fatalf("turns %v and %v, want one", first, again)
+		g := newGate(8)
+		greedy := netip.MustParseAddr("10.1.0.11")
+		var own []*turn
+		for range 8 {
+			own = append(own, g.pass(greedy))
+		}
+		if own[7] == nil || g.pass(greedy) != nil {
+			t.Fatalf("one address has %d turns of 8", g.byAddr[greedy])
 		}
 		got := make(chan *turn)
 		go func() {
@@ -560,12 +563,19 @@ func TestGateShares(t *testing.T) {
 			got <- own
 		}()
 		synctest.Wait()
-		if own, err := g.enter(t.Context(), other, time.Second); err != nil {
-			t.Errorf("another address: %v, %v", own, err)
+		for other, n := netip.MustParseAddr("10.1.0.12"), 1; n <= 6; other, n = other.Next(), n+1 {
+			if own, err := g.enter(t.Context(), other, time.Second); err != nil {
+				t.Errorf("address %d: %v, %v", n, own, err)
+			}
 		}
-		g.leave(first)
-		if own := <-got; own == nil || g.byAddr[greedy] != 1 || g.free != 2 {
-			t.Errorf("once its own has left: %v, %+v", own, g)
+		if own, err := g.enter(t.Context(), netip.MustParseAddr("10.1.0.20"), time.Second); own != nil || !errors.Is(err, errTurn) || g.byAddr[greedy] != g.share {
+			t.Errorf("one more: %v, %v, and the first has %d turns", own, err, g.byAddr[greedy])
+		}
+		for _, own := range own {
+			g.leave(own)
+		}
+		if own := <-got; own == nil || g.byAddr[greedy] != 1 || g.free != 1 || g.over != 0 {
+			t.Errorf("once its own have left: %v, %+v", own, g)
 		}
 	})
 }
