@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendfile is sendfile(2). What lies in the page cache is sent without telling
-// the scheduler: it never waits, and would be given company on its processor
-// within each call, which costs one in twelve of many clients' bytes. What is to
-// be read from a disk may keep its thread for as long as that takes, and so may
-// what is not local: NFS asks its server whether what is cached still holds, and
-// all of this program would wait with it.
-func sendfile(to, from int, off *int64, n int64, local bool) (int, error) {
+// sendfile is sendfile(2). What lies in the page cache may be sent quietly, without
+// telling the scheduler: it never waits, and with many clients would be given
+// company on its processor within each call, which costs one in twelve of their
+// bytes. What is to be read from a disk may keep its thread for as long as that
+// takes, and so may what is not local: NFS asks its server whether what is cached
+// still holds, and all of this program would wait with it.
+func sendfile(to, from int, off *int64, n int64, quiet bool) (int, error) {
 	n = min(n, mostAtOnce)
-	if !local || !cached(from, *off, n) {
+	if !quiet || !cached(from, *off, n) {
 		return unix.Sendfile(to, from, off, int(n))
 	}
 	r, _, no := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(to), uintptr(from), uintptr(unsafe.Pointer(off)), uintptr(n), 0, 0)
@@ -26,6 +26,13 @@ func sendfile(to, from int, off *int64, n int64, local bool) (int, error) {
 	}
 	return int(r), nil
 }
+
+// crowd is from how many connections on it pays to be quiet. With few, the
+// scheduler's watchman has nothing else to do and looks every 20 us at who is, which
+// costs one in ten of a single client's bytes.
+const crowd = 32
+
+func (c *quick) crowded() bool { return c.open != nil && c.open.Load() >= crowd }
 
 // isLocal says whether a body tells that it lies on a disk of this host's own.
 func isLocal(body any) bool {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +32,13 @@ func TestCached(t *testing.T) {
 	defer f.Close()
 	fd, size := int(f.Fd()), int64(len(want))
 	at := serve(t, &Server{Opener: ownDisk{w}})
+	for range crowd {
+		c, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
 	fetch := func() {
 		t.Helper()
 		if _, body := get(t, "GET", at+"/boot/big"); !bytes.Equal([]byte(body), want) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -23,9 +24,10 @@ type quick struct {
 	in    *call
 	out   *call
 
-	widened  bool      // has its room for good
-	awaited  time.Time // until when a front reads
-	extended time.Time // when a reply had its time anew
+	open     *atomic.Int64 // the server's connections; may be nil
+	widened  bool          // has its room for good
+	awaited  time.Time     // until when a front reads
+	extended time.Time     // when a reply had its time anew
 }
 
 func newQuick(c net.Conn) *quick {

@@ -91,6 +91,7 @@ func (f *front) take(c net.Conn) {
 		return
 	}
 	q := newQuick(c)
+	q.open = &f.s.open
 	f.mu.Lock()
 	stopping := f.stopping.Load()
 	if !stopping {

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"margay/netboot"
@@ -60,6 +61,7 @@ type Server struct {
 
 	mu     sync.Mutex // guards the rest
 	conns  map[net.Conn]netip.Addr
+	open   atomic.Int64 // how many they are
 	byAddr map[netip.Addr]int
 	gate   *gate
 	busy   uint64 // machines told to come back
@@ -138,6 +140,7 @@ func (s *Server) enter(c net.Conn) bool {
 		return false
 	}
 	s.conns[c] = addr
+	s.open.Add(1)
 	s.byAddr[addr]++
 	return true
 }
@@ -150,6 +153,7 @@ func (s *Server) leave(c net.Conn) {
 		return
 	}
 	delete(s.conns, c)
+	s.open.Add(-1)
 	if s.byAddr[addr]--; s.byAddr[addr] <= 0 {
 		delete(s.byAddr, addr)
 	}

@@ -108,14 +108,14 @@ func (w wholeFile) Extent(off int64) (f *os.File, at, n int64) { return w.f, off
 // sendPieces sends n bytes from pos on, or less: up to what lies in no file, to
 // the end of a file, or to where the kernel cannot.
 func (c *quick) sendPieces(where netboot.Extents, pos, n int64, moved func(int64)) (total int64, err error) {
-	local := isLocal(where)
+	quiet := c.crowded() && isLocal(where)
 	for total < n {
 		f, at, most := where.Extent(pos + total)
 		if f == nil || most <= 0 {
 			return total, nil
 		}
 		want := min(most, n-total)
-		sent, err := c.sendPiece(f, at, want, local, moved)
+		sent, err := c.sendPiece(f, at, want, quiet, moved)
 		total += sent
 		if err != nil || sent < want {
 			return total, err
@@ -124,7 +124,7 @@ func (c *quick) sendPieces(where netboot.Extents, pos, n int64, moved func(int64
 	return total, nil
 }
 
-func (c *quick) sendPiece(f *os.File, at, n int64, local bool, moved func(int64)) (sent int64, err error) {
+func (c *quick) sendPiece(f *os.File, at, n int64, quiet bool, moved func(int64)) (sent int64, err error) {
 	file, err := f.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -135,7 +135,7 @@ func (c *quick) sendPiece(f *os.File, at, n int64, local bool, moved func(int64)
 			for fault = nil; sent < n; {
 				off := at + sent
 				var k int
-				k, fault = sendfile(int(to), int(from), &off, n-sent, local)
+				k, fault = sendfile(int(to), int(from), &off, n-sent, quiet)
 				switch {
 				case fault == unix.EAGAIN:
 					return false
