@@ -46,14 +46,11 @@ func (s *Service) treeSource(snap *nodedb.Snapshot, osName, arch string) string 
 // treeFile is where a file of an install tree is on disk; "" for a medium in
 // place. It is asked for each file that a machine has.
 func (s *Service) treeFile(snap *nodedb.Snapshot, osName, arch, name string) string {
-	r, _ := snap.Record(mediaKey(osName, arch))
-	switch dir := r.Attrs["media.dir"]; {
-	case r.Attrs["media.inplace"] != "":
+	r, _ := snap.Record(mediaKey(osName, arch)) // all of it is not needed
+	if r.Attrs["media.inplace"] != "" {
 		return ""
-	case dir != "":
-		return dir + "/" + name
 	}
-	return s.InstallDir(snap) + "/" + osName + "/" + arch + "/" + name
+	return s.treeDir(snap, osName, arch, r.Attrs["media.dir"]) + "/" + name
 }
 
 // treeDir is the directory of an install tree.

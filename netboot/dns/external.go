@@ -1,11 +1,11 @@
 package dns
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -97,20 +97,10 @@ func (x External) change(ctx context.Context, entries []Entry, remove bool) erro
 			add(ReverseName(e.Addr), none(ReverseName(e.Addr), miekg.TypePTR), ptr)
 		}
 	}
-	for _, zone := range slices.SortedFunc(keysOf(byZone), cmp.Compare[string]) {
+	for _, zone := range slices.Sorted(maps.Keys(byZone)) {
 		c.update(ctx, zone, byZone[zone])
 	}
 	return errors.Join(c.errs...)
-}
-
-func keysOf[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // records take an entry's name out and, unless it is to go, put it in anew.
