@@ -92,6 +92,26 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// startOther runs another's server on h until the test ends, and returns what it
+// says; of a test that failed that is shown.
+func startOther(t *testing.T, h *netboottest.Host, cmd *exec.Cmd) *lockedBuffer {
+	t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	said := &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := h.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), said)
+		}
+	})
+	return said
+}
+
 // TestDoctorProxy: in proxy mode doctor finds that nobody gives addresses, and
 // names who does once there is such a server; one that only has boot files, as
 // we do, is none.
@@ -127,15 +147,7 @@ func TestDoctorProxy(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cmd := exec.Command(dnsmasq, append([]string{"-p", "0", "--no-daemon", "--conf-file=/dev/null", "--interface=eth0", "--dhcp-leasefile=/dev/null", "--no-ping", "--log-dhcp"}, tt.args...)...)
-			said := &lockedBuffer{}
-			cmd.Stdout, cmd.Stderr = said, said
-			if err := other.Start(cmd); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				cmd.Process.Kill()
-				cmd.Wait()
-			}()
+			said := startOther(t, other, cmd)
 			says(t, said, "DHCP", time.Minute) // it serves
 			if text, _ := s.do("doctor"); !strings.Contains(text, tt.want) {
 				t.Errorf("doctor says\n%s\nwant %q; dnsmasq:\n%s", text, tt.want, said)
@@ -191,15 +203,7 @@ func TestDHCPOff(t *testing.T) {
 				t.Errorf("beside nobody, doctor says\n%s", text)
 			}
 			cmd := exec.Command(dnsmasq, "-p", "0", "--no-daemon", "--conf-file=/dev/null", "--interface=eth0", "--dhcp-leasefile=/dev/null", "--no-ping", "--dhcp-range=10.6.0.100,10.6.0.200")
-			said := &lockedBuffer{}
-			cmd.Stdout, cmd.Stderr = said, said
-			if err := other.Start(cmd); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				cmd.Process.Kill()
-				cmd.Wait()
-			}()
+			said := startOther(t, other, cmd)
 			says(t, said, "DHCP", time.Minute) // it serves
 			if told := lease(t, client); !strings.Contains(told, "new_dhcp_server_identifier=10.6.0.2\n") {
 				t.Errorf("the client is told\n%s", told)

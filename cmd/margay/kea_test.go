@@ -91,19 +91,7 @@ func startKea(t *testing.T, h *netboottest.Host, mac string) {
 	}
 	cmd := exec.Command(keaServer(t), "-c", conf)
 	cmd.Env = append(os.Environ(), "KEA_PIDFILE_DIR="+t.TempDir(), "KEA_LOCKFILE_DIR=none")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	said := &lockedBuffer{}
-	cmd.Stdout, cmd.Stderr = said, said
-	if err := h.Start(cmd); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("Kea said:\n%s", said)
-		}
-	})
+	said := startOther(t, h, cmd)
 	says(t, said, "DHCP4_STARTED", time.Minute)
 }
 

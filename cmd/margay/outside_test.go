@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -42,19 +41,7 @@ func TestMakednsOutside(t *testing.T) {
 	}
 	write("knot.conf", conf)
 	cmd := exec.Command(knotd, "-c", filepath.Join(dir, "knot.conf"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	said := &lockedBuffer{}
-	cmd.Stdout, cmd.Stderr = said, said
-	if err := other.Start(cmd); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("knotd:\n%s", said)
-		}
-	})
+	startOther(t, other, cmd)
 	digs := func(want string, args ...string) {
 		t.Helper()
 		got := ""
